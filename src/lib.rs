@@ -9,6 +9,8 @@
 
 pub mod diag;
 pub mod outcome;
+pub mod roles;
 pub mod secret;
 pub mod shutdown;
 pub mod source;
+pub mod template;

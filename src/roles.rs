@@ -1,0 +1,3 @@
+//! Stage 1: a text becomes a tree, the tree becomes specs, the specs are checked.
+
+pub mod tree;
