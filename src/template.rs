@@ -170,6 +170,11 @@ impl Template {
     }
 }
 
+/// Where the `${ … }` that a text begins with ends; none when nothing closes it.
+pub fn expression_end(text: &str) -> Option<usize> {
+    scan::closing_brace(text, 2).map(|end| end + 1)
+}
+
 /// Each `$NAME` without braces in a text, which the original expanded and we do not.
 pub fn bare_dollars(text: &str) -> Vec<Range<usize>> {
     scan::bare_dollars(text)

@@ -61,7 +61,7 @@ fn line_end(text: &str, from: usize) -> usize {
 }
 
 /// The `}` that ends an expression: quotes and nested brackets are stepped over.
-fn closing_brace(text: &str, from: usize) -> Option<usize> {
+pub fn closing_brace(text: &str, from: usize) -> Option<usize> {
     let mut open = Vec::new();
     let mut quote = None;
     let mut escaped = false;

@@ -1,0 +1,3 @@
+//! Stage 2: settings, from their declaration to their values.
+
+pub mod spec;
