@@ -282,6 +282,24 @@ fn a_place_of_no_length_and_the_end_of_a_file() {
 }
 
 #[test]
+fn a_blank_line_is_seen_with_the_line_before_and_no_other() {
+    let source = Source::new("t", "a:\n\nb: 2\nc: 3\nd: 4\n");
+    let diagnostic = Diagnostic::new(Code::YamlSyntax, source.place(3..3), "x");
+    let text = drawn(diagnostic.related(at(&source, "d"), "before this"), None);
+    let expected = "error[yaml-syntax]: x
+ --> t:2:1
+  |
+1 | a:
+2 |
+  | ^
+...
+5 | d: 4
+  | - before this
+";
+    assert_eq!(text, expected);
+}
+
+#[test]
 fn a_place_of_several_lines() {
     let source = roles();
     let from = ROLES.find("services").unwrap_or_default();
