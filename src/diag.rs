@@ -4,10 +4,14 @@
 //! diagnostic never holds a secret value: places point into files that people wrote, not into values.
 
 pub mod code;
+pub mod github;
 pub mod json;
+pub mod sarif;
 pub mod text;
 
 pub use code::Code;
+
+use std::collections::HashSet;
 
 use crate::source::Place;
 
@@ -18,6 +22,16 @@ pub enum Severity {
     Error,
     /// The file can be used, and probably does not do what was meant.
     Warning,
+}
+
+impl Severity {
+    /// The word that people, JSON, GitHub and SARIF all use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
 }
 
 /// One mistake, at its place.
@@ -79,6 +93,8 @@ impl Diagnostic {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Diagnostics {
     list: Vec<Diagnostic>,
+    /// What is in the list, so that a file with a hundred thousand mistakes takes no minute.
+    known: HashSet<(Code, Place)>,
 }
 
 impl Diagnostics {
@@ -89,12 +105,11 @@ impl Diagnostics {
 
     /// Adds one; the same code at the same place is kept once, so that one mistake has one diagnostic.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        let known = diagnostic.place.is_some()
-            && self
-                .list
-                .iter()
-                .any(|d| d.code == diagnostic.code && d.place == diagnostic.place);
-        if !known {
+        let new = match &diagnostic.place {
+            Some(place) => self.known.insert((diagnostic.code, place.clone())),
+            None => true,
+        };
+        if new {
             self.list.push(diagnostic);
         }
     }
@@ -108,7 +123,12 @@ impl Diagnostics {
 
     /// Whether anything makes the file unusable.
     pub fn has_errors(&self) -> bool {
-        self.list.iter().any(|d| d.severity == Severity::Error)
+        self.count(Severity::Error) > 0
+    }
+
+    /// How many there are of one severity.
+    pub fn count(&self, severity: Severity) -> usize {
+        self.list.iter().filter(|d| d.severity == severity).count()
     }
 
     /// Whether nothing was found.
@@ -118,12 +138,12 @@ impl Diagnostics {
 
     /// By file and place, those without a place first.
     pub fn sorted(&self) -> Vec<&Diagnostic> {
+        fn key(d: &Diagnostic) -> Option<(&str, usize)> {
+            let place = d.place.as_ref()?;
+            Some((place.source.name(), place.range.start))
+        }
         let mut list: Vec<_> = self.list.iter().collect();
-        list.sort_by_key(|d| {
-            d.place
-                .as_ref()
-                .map(|p| (p.source.name().to_owned(), p.range.start))
-        });
+        list.sort_by(|a, b| key(a).cmp(&key(b)));
         list
     }
 }
@@ -154,7 +174,56 @@ fn fold(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::*;
+    use crate::source::Source;
+
+    #[test]
+    fn the_same_code_at_the_same_place_is_kept_once() {
+        let source = Source::new("roles.yaml", "a: 1\nb: 2\n");
+        let mut found = Diagnostics::new();
+        found.push(Diagnostic::new(
+            Code::UnknownKey,
+            source.place(5..6),
+            "unknown key `b`",
+        ));
+        found.push(Diagnostic::new(
+            Code::UnknownKey,
+            source.place(5..6),
+            "again",
+        ));
+        found.push(Diagnostic::new(
+            Code::BadName,
+            source.place(5..6),
+            "bad name `b`",
+        ));
+        let mut other = Diagnostics::new();
+        other.push(Diagnostic::new(
+            Code::UnknownKey,
+            source.place(0..1),
+            "unknown key `a`",
+        ));
+        other.push(Diagnostic::new(
+            Code::UnknownKey,
+            source.place(5..6),
+            "once more",
+        ));
+        other.push(Diagnostic::new(Code::FileUnreadable, None, "cannot read x"));
+        other.push(Diagnostic::new(Code::FileUnreadable, None, "cannot read y"));
+        found.append(other);
+        let messages: Vec<_> = found.sorted().iter().map(|d| d.message.as_str()).collect();
+        let expected = [
+            "cannot read x",
+            "cannot read y",
+            "unknown key `a`",
+            "unknown key `b`",
+            "bad name `b`",
+        ];
+        assert_eq!(messages, expected);
+        assert_eq!(
+            (found.count(Severity::Error), found.count(Severity::Warning)),
+            (5, 0)
+        );
+    }
 
     #[test]
     fn the_nearest_name_is_offered_and_a_far_one_is_not() {

@@ -1,8 +1,9 @@
 //! Texts that people wrote, and places in them.
 //!
 //! A [`Place`] is a byte range in one [`Source`]; lines and columns are computed only to be shown.
-//! Columns count characters, as editors do, and start at 1.
+//! Columns count characters, as editors do, and start at 1. A place never cuts a character in two.
 
+use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ struct Inner {
     text: String,
     /// The byte offset of each line's first character.
     lines: Vec<usize>,
+    /// Whether a byte is a character: then a column is a subtraction, also in a line of a megabyte.
+    ascii: bool,
 }
 
 impl Source {
@@ -30,6 +33,7 @@ impl Source {
         Self {
             inner: Arc::new(Inner {
                 name: name.into(),
+                ascii: text.is_ascii(),
                 text,
                 lines,
             }),
@@ -46,30 +50,52 @@ impl Source {
         &self.inner.text
     }
 
-    /// The place of `range`, clamped to the text.
+    /// The place of `range`, clamped to the text and widened to whole characters.
     pub fn place(&self, range: Range<usize>) -> Place {
-        let end = range.end.min(self.text().len());
+        let end = self.text().ceil_char_boundary(range.end);
         Place {
             source: self.clone(),
-            range: range.start.min(end)..end,
+            range: self.text().floor_char_boundary(range.start.min(end))..end,
         }
+    }
+
+    /// The bytes of a line, its end (LF or CRLF) left out; `number` counts from 1, and one behind the last line
+    /// is taken for the last.
+    pub fn line(&self, number: usize) -> Range<usize> {
+        let lines = &self.inner.lines;
+        let number = number.clamp(1, lines.len());
+        let start = lines[number - 1];
+        let Some(&next) = lines.get(number) else {
+            return start..self.text().len();
+        };
+        let line = &self.text()[start..next - 1];
+        start..start + line.strip_suffix('\r').unwrap_or(line).len()
     }
 
     /// Line and column, both from 1, of a byte offset.
     pub fn line_column(&self, offset: usize) -> (usize, usize) {
         let line = self.inner.lines.partition_point(|&start| start <= offset);
         let start = self.inner.lines[line - 1];
-        let offset = offset.min(self.text().len());
-        let column = self
-            .text()
-            .get(start..offset)
-            .map_or(0, |t| t.chars().count());
+        let offset = self.text().floor_char_boundary(offset);
+        let before = &self.text()[start..offset];
+        let column = if self.inner.ascii {
+            before.len()
+        } else {
+            before.chars().count()
+        };
         (line, column + 1)
     }
 }
 
+/// By name: two files of one name and different texts are rare, and only a little slower.
+impl Hash for Source {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.inner.name.hash(state);
+    }
+}
+
 /// A byte range in a [`Source`].
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Place {
     /// The text that the range is in.
     pub source: Source,
@@ -91,6 +117,18 @@ impl Place {
     /// The text at this place.
     pub fn text(&self) -> &str {
         self.source.text().get(self.range.clone()).unwrap_or("")
+    }
+
+    /// This place without line ends (and the blanks around them) at its end: what a person would underline. A
+    /// YAML block, for one, ends only where the next key begins.
+    pub fn trimmed(&self) -> Place {
+        let text = self.text();
+        let kept = text.trim_end().len();
+        if text[kept..].contains('\n') {
+            self.part(0..kept)
+        } else {
+            self.clone()
+        }
     }
 
     /// A part of this place: `range` counts from this place's start.
@@ -126,5 +164,36 @@ mod tests {
         assert_eq!(source.line_column(6), (2, 1));
         assert_eq!(source.place(6..99).text(), "b");
         assert_eq!(source.line_column(99), (2, 2));
+        assert_eq!(Source::new("a", "").line_column(0), (1, 1));
+        assert_eq!(Source::new("a", "k: v\nab").line_column(6), (2, 2));
+    }
+
+    #[test]
+    fn a_place_never_cuts_a_character() {
+        let source = Source::new("a", "aéb");
+        let place = source.place(2..2);
+        assert_eq!((place.range.clone(), place.text()), (1..3, "é"));
+        assert_eq!(source.place(9..12).range, 4..4);
+        assert_eq!(source.line_column(2), (1, 2));
+    }
+
+    #[test]
+    fn a_line_is_without_its_end() {
+        let source = Source::new("a", "one\r\ntwo\n\nlast");
+        let line = |n| &source.text()[source.line(n)];
+        assert_eq!(
+            [line(1), line(2), line(3), line(4)],
+            ["one", "two", "", "last"]
+        );
+        assert_eq!((line(0), line(9)), ("one", "last"));
+    }
+
+    #[test]
+    fn trimming_takes_line_ends_and_nothing_else() {
+        let source = Source::new("a", "k: v \r\n  \nx\t");
+        assert_eq!(source.place(0..10).trimmed().text(), "k: v");
+        assert_eq!(source.place(0..5).trimmed().text(), "k: v ");
+        assert_eq!(source.place(4..10).trimmed().range, 4..4);
+        assert_eq!(source.place(10..12).trimmed().text(), "x\t");
     }
 }

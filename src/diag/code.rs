@@ -83,6 +83,13 @@ codes! {
     Assertion "assertion" Error "An assertion of roles.yaml that does not hold.";
 }
 
+impl Code {
+    /// Where the docs tell more: a path in this repository with an anchor.
+    pub fn docs(self) -> String {
+        format!("docs/diagnostics.md#{self}")
+    }
+}
+
 impl std::fmt::Display for Code {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
