@@ -1,6 +1,95 @@
 //! Stage 1: a text becomes a tree, the tree becomes specs, the specs are checked.
+//!
+//! [`read`] gives [`Roles`] whenever the text is YAML, with everything that is wrong among the diagnostics; nothing
+//! but a text goes in, so the same code serves `run`, `validate` and an editor. Template files are read by the
+//! caller, who gets their paths from [`Roles::templates`].
 
+pub mod check;
 pub mod scalar;
 pub mod shape;
 pub mod spec;
 pub mod tree;
+
+use std::collections::BTreeMap;
+
+use crate::diag::Diagnostics;
+use crate::source::{Place, Source};
+use crate::steps::{Step, TemplateUse};
+use shape::{Reader, Use};
+use spec::{File, Role};
+use tree::Node;
+
+/// A text that is YAML, and what could be read of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Roles {
+    /// The specs.
+    pub file: File,
+    /// The tree that they were read from; it knows places.
+    pub tree: Node,
+    /// Every text with expressions.
+    pub uses: Vec<Use>,
+}
+
+/// What stands at each template's path; an error says why it cannot be read.
+pub type Templates = BTreeMap<String, Result<Source, String>>;
+
+/// Reads roles.yaml; none where it is not YAML, or not a mapping with roles.
+pub fn read(source: &Source, diagnostics: &mut Diagnostics) -> Option<Roles> {
+    let tree = tree::parse(source, diagnostics)?;
+    let mut reader = Reader::new(diagnostics);
+    let file = <File as shape::Shape>::read(&tree, &mut reader);
+    let uses = reader.uses;
+    Some(Roles {
+        file: file?,
+        tree,
+        uses,
+    })
+}
+
+impl Roles {
+    /// A role by its name.
+    pub fn role(&self, name: &str) -> Option<&Role> {
+        self.file.roles.get(name)
+    }
+
+    /// The names of all roles, in the file's order.
+    pub fn role_names(&self) -> impl Iterator<Item = &str> {
+        self.file.roles.keys().map(String::as_str)
+    }
+
+    /// The place of a key by its path; the file's start for what is not written.
+    pub fn place(&self, path: &[&str]) -> Place {
+        (0..=path.len())
+            .rev()
+            .find_map(|len| self.tree.place_of(&path[..len]))
+            .unwrap_or_else(|| self.tree.place.clone())
+    }
+
+    /// Every step of the file with its path.
+    pub fn steps(&self) -> Vec<(Vec<String>, &Step)> {
+        let mut all = Vec::new();
+        let mut extend = |path: &[&str], steps| {
+            for (at, step) in Iterator::enumerate(<[Step]>::iter(steps)) {
+                let mut path: Vec<String> = path.iter().map(|s| (*s).to_owned()).collect();
+                path.push(at.to_string());
+                all.push((path, step));
+            }
+        };
+        extend(&["startup"], self.file.startup.as_slice());
+        for (name, role) in &self.file.roles {
+            extend(&["roles", name, "startup"], &role.startup);
+            for (member, spec) in &role.loops {
+                extend(&["roles", name, "loops", member, "steps"], &spec.steps);
+            }
+        }
+        all
+    }
+
+    /// Every template that a step renders, with the step's path.
+    pub fn templates(&self) -> Vec<(Vec<String>, TemplateUse<'_>)> {
+        self.steps()
+            .into_iter()
+            .filter_map(|(path, step)| step.kind.template().map(|template| (path, template)))
+            .collect()
+    }
+}

@@ -199,7 +199,7 @@ impl<'a> Reader<'a> {
 }
 
 /// The place of `range` of a scalar's value: exact where the file has the value verbatim.
-fn inside(place: &Place, raw: &str, range: std::ops::Range<usize>) -> Place {
+pub fn inside(place: &Place, raw: &str, range: std::ops::Range<usize>) -> Place {
     match place.text().find(raw) {
         Some(at) if !raw.is_empty() => place.part(range.start + at..range.end + at),
         _ => place.clone(),
