@@ -8,6 +8,8 @@
 //! what happened. Secret bytes exist only after the plan.
 
 pub mod diag;
+pub mod engine;
+pub mod order;
 pub mod outcome;
 pub mod secret;
 pub mod shutdown;
