@@ -250,6 +250,7 @@ pub enum Event {
     /// The moment of the last `ArmTimer` has come; one that comes early is asked for again.
     TimerElapsed,
     /// The role stops; this replica must be gone at `deadline`, and its own `stop_timeout` may be shorter.
+    /// One that has ended already ([`Service::end`]) says no more, and cannot be restarted from then on.
     StopRequested { deadline: Moment },
     /// The role stops at once.
     KillRequested,

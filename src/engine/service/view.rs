@@ -1,7 +1,8 @@
 //! What `runner status` says of a replica: the state in a word, and what comes next in a sentence.
 
-use super::{Fate, LastEnd, Moment, Pid, Policy, Ready, Recall, Restart, Service, State, Then};
-use crate::engine::service::End;
+use super::{
+    End, Fate, LastEnd, Moment, Pid, Policy, Ready, Recall, Restart, Service, State, Then,
+};
 use std::time::Duration;
 
 /// One replica as an operator sees it.
