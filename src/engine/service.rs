@@ -48,6 +48,8 @@ pub enum Ended {
     Code(u8),
     /// This signal ended it.
     Signal(i32),
+    /// It is gone, and its status is lost: somebody else waited for it. Never a success.
+    Lost,
 }
 
 impl Ended {
@@ -56,6 +58,7 @@ impl Ended {
         match self {
             Ended::Code(code) => Exit(code),
             Ended::Signal(signal) => Exit::of_signal(signal),
+            Ended::Lost => Exit::SOFTWARE,
         }
     }
 }
@@ -65,6 +68,7 @@ impl fmt::Display for Ended {
         match self {
             Ended::Code(code) => write!(f, "exited with code {code}"),
             Ended::Signal(signal) => write!(f, "was killed by signal {signal}"),
+            Ended::Lost => f.write_str("ended, and its exit status is lost"),
         }
     }
 }

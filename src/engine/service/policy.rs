@@ -66,7 +66,7 @@ impl Policy {
     pub fn is_success(&self, ended: Ended) -> bool {
         match ended {
             Ended::Code(code) => self.success_exit_codes.contains(&code),
-            Ended::Signal(_) => false,
+            Ended::Signal(_) | Ended::Lost => false,
         }
     }
 }

@@ -250,6 +250,7 @@ fn the_cause_of_an_end_against_restart() {
         ("code 3, a success code here", Some(Ended::Code(3))),
         ("code 1", Some(Ended::Code(1))),
         ("signal 15, not ours", Some(Ended::Signal(15))),
+        ("status lost", Some(Ended::Lost)),
         ("liveness, then code 0", None),
         ("not started", None),
     ];
@@ -297,6 +298,7 @@ fn the_cause_of_an_end_against_restart() {
         "code 3, a success code here: backoff | succeeded, exited with code 3 (exit 3) | succeeded, exited with code 3 (exit 3) |",
         "code 1: backoff | backoff | failed, exited with code 1 (exit 1) |",
         "signal 15, not ours: backoff | backoff | failed, was killed by signal 15 (exit 143) |",
+        "status lost: backoff | backoff | failed, ended, and its exit status is lost (exit 70) |",
         "liveness, then code 0: backoff | backoff | failed by liveness, exited with code 0 (exit 1) |",
         "not started: backoff | backoff | failed, not started (exit 127) |",
     ]);
