@@ -8,6 +8,8 @@
 //! what happened. Secret bytes exist only after the plan.
 
 pub mod diag;
+pub mod engine;
+pub mod order;
 pub mod outcome;
 pub mod roles;
 pub mod secret;
@@ -16,4 +18,5 @@ pub mod shutdown;
 pub mod signal;
 pub mod source;
 pub mod steps;
+pub mod target;
 pub mod template;

@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod scalar;
+pub mod schema;
 pub mod shape;
 pub mod spec;
 pub mod tree;

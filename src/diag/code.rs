@@ -63,6 +63,7 @@ codes! {
     UnknownRole "unknown-role" Error "A role that roles.yaml does not have.";
     UnknownMember "unknown-member" Error "A dependency on a member that the role does not have.";
     DependencyCycle "dependency-cycle" Error "Members that wait for one another in a ring.";
+    DependencyNeverMet "dependency-never-met" Error "A dependency that the other member can never meet.";
     ReadinessMissing "readiness-missing" Error "A dependency on readiness of a service that has no readiness.";
     PortClash "port-clash" Error "Two replicas or services on one port.";
     StopBudget "stop-budget" Error "A stop that cannot fit its budget or the platform's.";

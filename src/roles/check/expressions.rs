@@ -31,7 +31,10 @@ fn known(cx: &mut Cx<'_>, path: &[&str], name: &str, place: Place) {
     let diagnostic = match (name, service) {
         ("replica", Some(_)) => return,
         ("port", Some((role, service))) => {
-            let spec = cx.roles.role(role).and_then(|role| role.services.get(service));
+            let spec = cx
+                .roles
+                .role(role)
+                .and_then(|role| role.services.get(service));
             // A service that could not be read has its own diagnostic.
             if spec.is_none_or(|spec| spec.port.is_some()) {
                 return;
@@ -55,7 +58,10 @@ fn known(cx: &mut Cx<'_>, path: &[&str], name: &str, place: Place) {
                 place,
                 format!("the setting `{name}` is not declared"),
             );
-            let names = keys.keys().map(String::as_str).chain(RESERVED.iter().copied());
+            let names = keys
+                .keys()
+                .map(String::as_str)
+                .chain(RESERVED.iter().copied());
             match nearest(name, names) {
                 Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
                 None => diagnostic.help("declare it under settings.keys"),
@@ -142,7 +148,12 @@ fn dollars(cx: &mut Cx<'_>, used: &Use) {
         let message = format!("`{name}` without braces is text here");
         let cure = format!("write ${{{}}} for the setting", &name[1..]);
         cx.diagnostics.push(
-            Diagnostic::new(Code::BareDollar, crate::roles::shape::inside(&used.place, &used.raw, range), message).help(cure),
+            Diagnostic::new(
+                Code::BareDollar,
+                crate::roles::shape::inside(&used.place, &used.raw, range),
+                message,
+            )
+            .help(cure),
         );
     }
 }

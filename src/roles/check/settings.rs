@@ -40,12 +40,15 @@ fn declarations(cx: &mut Cx<'_>) {
             .filter_map(|(name, given)| given.then_some(name))
             .collect();
             let message = match given.as_slice() {
-                [] => format!("the setting `{name}` has neither `required: true` nor `default` nor `value`"),
+                [] => format!(
+                    "the setting `{name}` has neither `required: true` nor `default` nor `value`"
+                ),
                 _ => format!("the setting `{name}` has {}", given.join(" and ")),
             };
             cx.diagnostics.push(
-                Diagnostic::new(Code::SettingKind, place, message)
-                    .help("a setting is exactly one of `required: true`, `default: …` or `value: …`"),
+                Diagnostic::new(Code::SettingKind, place, message).help(
+                    "a setting is exactly one of `required: true`, `default: …` or `value: …`",
+                ),
             );
         }
     }
@@ -85,7 +88,10 @@ fn sources(cx: &mut Cx<'_>) {
                 .map(|key| (key.as_str(), vec!["settings", "sources", &at, "map", key]))
                 .collect(),
             SourceSpec::Command(command) => {
-                vec![(command.key.as_str(), vec!["settings", "sources", &at, "key"])]
+                vec![(
+                    command.key.as_str(),
+                    vec!["settings", "sources", &at, "key"],
+                )]
             }
             SourceSpec::Environment | SourceSpec::Secret(_) => Vec::new(),
         };

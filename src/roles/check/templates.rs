@@ -45,7 +45,11 @@ pub fn check(cx: &mut Cx<'_>) {
 pub fn names(cx: &Cx<'_>) -> Vec<String> {
     let mut names = Vec::new();
     for (_, template) in cx.roles.templates() {
-        if let Some(Ok(source)) = template.source.literal().and_then(|name| cx.templates.get(name)) {
+        if let Some(Ok(source)) = template
+            .source
+            .literal()
+            .and_then(|name| cx.templates.get(name))
+        {
             let (file, _) = File::parse(source.text(), template.rules);
             names.extend(file.names().map(|(name, _)| name.to_owned()));
         }

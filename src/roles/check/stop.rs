@@ -1,0 +1,79 @@
+//! The stop: what members may take, one after the other, must fit the role's budget, and that the platform's.
+
+use std::time::Duration;
+
+use super::Cx;
+use super::dependencies::members;
+use crate::diag::{Code, Diagnostic};
+use crate::order::Order;
+use crate::roles::scalar::Period;
+
+/// What runner keeps of the budget to kill and to say what it did.
+pub const RESERVE: Duration = Duration::from_secs(1);
+
+/// Fargate's largest `stopTimeout` (Amazon ECS API, `ContainerDefinition`).
+const FARGATE_LIMIT: Period = Period(Duration::from_secs(120));
+
+pub fn check(cx: &mut Cx<'_>) {
+    let roles = cx.roles;
+    let platform = roles.file.platform.stop_timeout;
+    if platform > FARGATE_LIMIT {
+        let place = roles.place(&["platform", "stop_timeout"]);
+        let message = format!("Fargate grants at most {FARGATE_LIMIT} for a stop");
+        cx.diagnostics
+            .push(Diagnostic::new(Code::StopBudget, place, message));
+    }
+    for (role, spec) in &roles.file.roles {
+        let budget = spec.stop_timeout.unwrap_or(platform);
+        let place = roles.place(&["roles", role, "stop_timeout"]);
+        if budget > platform {
+            let message = format!(
+                "the role may take {budget} to stop, and the platform kills after {platform}"
+            );
+            cx.diagnostics.push(
+                Diagnostic::new(Code::StopBudget, place, message)
+                    .related(
+                        roles.place(&["platform", "stop_timeout"]),
+                        "what the platform grants",
+                    )
+                    .help("raise platform.stop_timeout together with the platform's own setting"),
+            );
+            continue;
+        }
+        let members = members(spec);
+        let names = members.iter().map(|(_, name, _)| *name);
+        let edges = members
+            .iter()
+            .flat_map(|(_, name, needs)| needs.keys().map(move |needed| (*name, needed.as_str())));
+        let Ok(order) = Order::new(names, edges) else {
+            continue;
+        };
+        let (longest, chain) = order.longest_stop(|name| {
+            spec.services.get(name).map_or(Duration::ZERO, |service| {
+                service.stop_timeout.0 + service.drain_delay.0
+            })
+        });
+        let needed = Period(longest + RESERVE);
+        if !chain.is_empty() && needed > budget && longest > Duration::ZERO {
+            let message = format!(
+                "stopping {} one after the other may take {}, and the role has {budget}",
+                chain.join(", then "),
+                Period(longest),
+            );
+            let member = roles.place(&[
+                "roles",
+                role,
+                "services",
+                chain[chain.len() - 1],
+                "stop_timeout",
+            ]);
+            cx.diagnostics.push(
+                Diagnostic::new(Code::StopBudget, place, message)
+                    .related(member, "the last of them")
+                    .help(format!(
+                        "the budget must be at least {needed}: their times and 1s for runner itself"
+                    )),
+            );
+        }
+    }
+}
