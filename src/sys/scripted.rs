@@ -3,6 +3,8 @@
 //! It speaks just enough HTTP/1.1, counts what it is asked, and can fail in the ways that no real server
 //! or emulator can be made to. Behind the last act it answers as the last act says.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
