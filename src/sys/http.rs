@@ -4,7 +4,7 @@
 //! proxy is used, whatever HTTP_PROXY says. Every request has a connection of its own, so a probe always
 //! tests that the service still accepts. Dropping a future here closes its connection.
 
-use crate::sys::network::{self, Fault};
+use crate::sys::network;
 use crate::target::{Target, http_url, redact};
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Client, Method, Url};
@@ -13,6 +13,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+pub use crate::sys::network::Fault;
 
 /// How much of an answer is kept.
 pub const BODY_KEPT: usize = 4 * 1024;
