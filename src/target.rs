@@ -55,8 +55,9 @@ impl Target {
         if host.contains(':') && !host.starts_with('[') {
             return wrong("an IPv6 address needs brackets");
         }
+        let digits = port.chars().all(|c| c.is_ascii_digit());
         let port = match port.parse::<u16>() {
-            Ok(port) if port > 0 && !text.ends_with(['+', ' ']) && !text.contains(":+") => port,
+            Ok(port) if port > 0 && digits => port,
             _ => return wrong("the port is not a number from 1 to 65535"),
         };
         if host.is_empty() {

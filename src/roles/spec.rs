@@ -363,3 +363,6 @@ record! {
 
 /// A mode for a file that holds secrets unless it is said otherwise.
 pub const PRIVATE: Mode = Mode(0o600);
+
+/// What runner keeps of a stop's budget, to kill what is left and to say what it did.
+pub const STOP_RESERVE: std::time::Duration = std::time::Duration::from_secs(1);

@@ -150,11 +150,13 @@ fn check_loop(cx: &mut Cx<'_>, path: &[&str], spec: &Loop) {
         ("every", spec.every.is_some()),
     ];
     exactly_one(cx, cx.roles.place(path), "a loop", &keys);
-    if spec.steps.is_empty() && cx.roles.tree.at(path).is_some_and(|node| {
-        node.get("steps").is_some_and(
+    if spec.steps.is_empty()
+        && cx.roles.tree.at(path).is_some_and(|node| {
+            node.get("steps").is_some_and(
             |steps| !matches!(&steps.value, crate::roles::tree::Value::List(l) if !l.is_empty()),
         )
-    }) {
+        })
+    {
         let place = cx.roles.place(&[path, &["steps"]].concat());
         cx.diagnostics.push(Diagnostic::new(
             Code::BadValue,

@@ -7,9 +7,7 @@ use super::dependencies::members;
 use crate::diag::{Code, Diagnostic};
 use crate::order::Order;
 use crate::roles::scalar::Period;
-
-/// What runner keeps of the budget to kill and to say what it did.
-pub const RESERVE: Duration = Duration::from_secs(1);
+use crate::roles::spec::STOP_RESERVE;
 
 /// Fargate's largest `stopTimeout` (Amazon ECS API, `ContainerDefinition`).
 const FARGATE_LIMIT: Period = Period(Duration::from_secs(120));
@@ -53,7 +51,7 @@ pub fn check(cx: &mut Cx<'_>) {
                 service.stop_timeout.0 + service.drain_delay.0
             })
         });
-        let needed = Period(longest + RESERVE);
+        let needed = Period(longest + STOP_RESERVE);
         if !chain.is_empty() && needed > budget && longest > Duration::ZERO {
             let message = format!(
                 "stopping {} one after the other may take {}, and the role has {budget}",
