@@ -7,6 +7,7 @@
 //! [`diag::Diagnostics`]; everything after it is conduct, touches the world only through [`sys`], and *reports*
 //! what happened. Secret bytes exist only after the plan.
 
+pub mod cli;
 pub mod diag;
 pub mod engine;
 pub mod order;

@@ -1,0 +1,63 @@
+//! The command line: one function a command. The only module that prints, and that reads the environment.
+
+mod args;
+mod load;
+mod offline;
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::outcome::Exit;
+use args::{Args, Command};
+
+/// The whole program: reads the command line, does what it says, and gives the exit code.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let wanted_help = !error.use_stderr();
+            let _ = error.print();
+            return code(if wanted_help { Exit::OK } else { Exit::USAGE });
+        }
+    };
+    code(match &args.command {
+        Command::Validate(options) => offline::validate(&args.global, options),
+        Command::Plan(options) => offline::plan(&args.global, options),
+        Command::Schema => offline::schema(),
+        Command::Completions { shell } => offline::completions(*shell),
+    })
+}
+
+fn code(exit: Exit) -> ExitCode {
+    ExitCode::from(exit.0)
+}
+
+/// Writes a command's result; a reader that went away is not an error.
+fn print(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Writes what an operator or author reads beside the result.
+fn say(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// How diagnostics are drawn on a stream: in colour on a terminal, unless `NO_COLOR` is set.
+fn style(terminal: bool) -> crate::diag::text::Style {
+    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
+    crate::diag::text::Style {
+        colour: terminal && !no_colour,
+        width: columns.filter(|_| terminal),
+    }
+}
+
+fn stderr_style() -> crate::diag::text::Style {
+    style(std::io::stderr().is_terminal())
+}
+
+fn stdout_style() -> crate::diag::text::Style {
+    style(std::io::stdout().is_terminal())
+}

@@ -1,0 +1,142 @@
+//! What the command line can say. The texts here are what `--help` teaches.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "runner",
+    version,
+    about = "Plays one role of a container: settings, start-up steps, then services, loops and queues until it is told to stop.",
+    after_help = "Examples:\n  \
+        runner validate                     find every mistake in roles.yaml, with no AWS and no image\n  \
+        runner plan indexer                 say what the role will do, step by step\n  \
+        application_type=portal runner run  play the role, as the container's entrypoint\n  \
+        runner render production.ini        show a rendered file, secrets masked\n  \
+        runner explain RDS_HOSTNAME         say where a value comes from",
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub struct Args {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, ClapArgs)]
+pub struct Global {
+    /// The file that says what each role does
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "RUNNER_CONFIG",
+        default_value = "roles.yaml",
+        hide_env_values = true
+    )]
+    pub config: PathBuf,
+    /// Set a setting, above every source; may be given more than once
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub set: Vec<(String, String)>,
+    /// How the log is written: text on a terminal, else json
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "RUNNER_LOG_FORMAT",
+        hide_env_values = true
+    )]
+    pub log_format: Option<LogFormat>,
+    /// How much is logged
+    #[arg(
+        long,
+        global = true,
+        value_name = "LEVEL",
+        env = "RUNNER_LOG_LEVEL",
+        default_value = "info",
+        hide_env_values = true
+    )]
+    pub log_level: LogLevel,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Find every problem of roles.yaml and its templates, all at once
+    Validate(Validate),
+    /// Say what `run` will do, step by step, with the origin of every setting
+    Plan(Plan),
+    /// Print the JSON Schema of roles.yaml
+    Schema,
+    /// Print shell completions
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Validate {
+    /// How findings are written
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Findings,
+    /// Also check a GAC, the JSON of the secret; `-` reads it from stdin
+    #[arg(long, value_name = "FILE")]
+    pub gac: Option<String>,
+    /// Count warnings as findings
+    #[arg(long)]
+    pub deny_warnings: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Findings {
+    /// With the line, a caret and the cure
+    Text,
+    /// One JSON object
+    Json,
+    /// GitHub Actions annotations
+    Github,
+    /// SARIF 2.1.0
+    Sarif,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Plan {
+    /// The role; by default every role
+    pub role: Option<String>,
+    /// How the plan is written
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Shown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shown {
+    Text,
+    Json,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        // The text is not repeated: it may hold a secret.
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}

@@ -1,0 +1,109 @@
+//! The commands that need neither AWS nor the image: validate, plan, schema, completions.
+
+use clap::CommandFactory;
+
+use super::args::{Args, Findings, Global, Plan as PlanOptions, Shown, Validate};
+use super::load::{self, Loaded};
+use super::{print, say, stderr_style, stdout_style};
+use crate::diag::{Diagnostics, Severity, github, json, nearest, sarif, text};
+use crate::outcome::Exit;
+use crate::plan::{Plan, show};
+use crate::roles::schema::of_roles;
+
+/// Every problem at once: 0 clean, 1 findings.
+pub fn validate(global: &Global, options: &Validate) -> Exit {
+    let loaded = load::load(&global.config);
+    let found = &loaded.diagnostics;
+    print(&match options.format {
+        Findings::Text => text::render(found, &stdout_style()),
+        Findings::Json => json::render(found),
+        Findings::Github => github::render(found),
+        Findings::Sarif => sarif::render(found),
+    });
+    let warnings = options.deny_warnings && found.count(Severity::Warning) > 0;
+    if found.has_errors() || warnings {
+        return Exit::FAILED;
+    }
+    if options.format == Findings::Text && found.is_empty() {
+        print(&format!("{} is clean\n", global.config.display()));
+    }
+    Exit::OK
+}
+
+/// What a role, or each role, will do.
+pub fn plan(global: &Global, options: &PlanOptions) -> Exit {
+    let loaded = load::load(&global.config);
+    let Loaded {
+        roles: Some(roles),
+        templates,
+        diagnostics,
+    } = &loaded
+    else {
+        return refuse(&loaded.diagnostics);
+    };
+    if diagnostics.has_errors() {
+        return refuse(diagnostics);
+    }
+    let names: Vec<&str> = match &options.role {
+        Some(role) => vec![role],
+        None => roles.role_names().collect(),
+    };
+    let mut plans = Vec::new();
+    for name in names {
+        match Plan::of(roles, name, templates) {
+            Some(plan) => plans.push(plan),
+            None => {
+                say(&unknown_role(name, roles.role_names()));
+                return Exit::USAGE;
+            }
+        }
+    }
+    match (options.format, plans.as_slice()) {
+        (Shown::Text, plans) => {
+            let texts: Vec<String> = plans.iter().map(show::text).collect();
+            print(&texts.join("\n"));
+        }
+        (Shown::Json, [plan]) if options.role.is_some() => print(&pretty(plan)),
+        (Shown::Json, plans) => print(&pretty(plans)),
+    }
+    Exit::OK
+}
+
+/// The JSON Schema of roles.yaml.
+pub fn schema() -> Exit {
+    print(&pretty(&of_roles()));
+    Exit::OK
+}
+
+/// Completions for a shell.
+pub fn completions(shell: clap_complete::Shell) -> Exit {
+    let mut out = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "runner", &mut out);
+    print(&String::from_utf8_lossy(&out));
+    Exit::OK
+}
+
+/// Shows why a file cannot be used.
+pub fn refuse(diagnostics: &Diagnostics) -> Exit {
+    say(&text::render(diagnostics, &stderr_style()));
+    Exit::CONFIG
+}
+
+/// The sentence for a role that is not there.
+pub fn unknown_role<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.collect();
+    let near = match nearest(name, known.iter().copied()) {
+        Some(near) => format!("; did you mean `{near}`?"),
+        None => String::new(),
+    };
+    format!(
+        "there is no role `{name}`{near} (roles: {})\n",
+        known.join(", ")
+    )
+}
+
+fn pretty(value: &(impl serde::Serialize + ?Sized)) -> String {
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.push('\n');
+    text
+}
