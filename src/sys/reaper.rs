@@ -135,7 +135,7 @@ struct Registry {
     known: RefCell<HashMap<i32, Known>>,
     orphans: watch::Sender<u64>,
     /// Children that we had before we started, inherited over exec: none of our business unless we are PID 1.
-    inherited: Vec<i32>,
+    inherited: RefCell<Vec<i32>>,
 }
 
 #[derive(Debug)]
@@ -189,7 +189,7 @@ impl Processes {
             mode,
             known: RefCell::default(),
             orphans,
-            inherited,
+            inherited: RefCell::new(inherited),
         }));
         Ok((processes.clone(), Reaper { processes, sigchld }))
     }
@@ -256,6 +256,8 @@ impl Processes {
                 signal: None,
             }
         };
+        // Its number may come back as that of a child of ours.
+        self.0.inherited.borrow_mut().retain(|old| *old != pid);
         match known {
             Some(known) => _ = known.ended.send_replace(Some(ended)),
             None => self.0.orphans.send_modify(|count| *count += 1),
@@ -323,7 +325,7 @@ impl Processes {
             }
             self.kill_all();
             let left = self.own_children();
-            let only_spared = left.is_empty() && !self.0.inherited.is_empty();
+            let only_spared = left.is_empty() && !self.0.inherited.borrow().is_empty();
             if only_spared || Instant::now() >= deadline {
                 self.drain();
                 return left;
@@ -347,7 +349,7 @@ impl Processes {
 
     /// Our living children: known ones and orphans.
     fn own_children(&self) -> Vec<i32> {
-        let spared = &self.0.inherited;
+        let spared = self.0.inherited.borrow();
         living_children()
             .into_iter()
             .filter(|pid| !spared.contains(pid))
@@ -384,7 +386,8 @@ fn peek() -> Peek {
         match libc::waitid(libc::P_ALL, 0, &raw mut found, options) {
             0 if found.si_pid() == 0 => Peek::Running,
             0 => Peek::Ended(found.si_pid()),
-            _ => Peek::Childless,
+            _ if io::Error::last_os_error().raw_os_error() == Some(libc::ECHILD) => Peek::Childless,
+            _ => Peek::Running,
         }
     }
 }

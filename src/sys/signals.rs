@@ -260,6 +260,20 @@ mod tests {
     }
 
     #[test]
+    fn sigterm_reaches_a_pid_1() {
+        trial::apart(libc::CLONE_NEWPID, || {
+            trial::with_processes(|processes| async move {
+                let (switch, shutdown) = shutdown::channel();
+                let mut signals = Signals::install(Rc::new(switch)).expect("handlers");
+                let sender = trial::sh("kill -TERM 1");
+                processes.spawn(&sender).expect("it starts");
+                assert_eq!(signals.next().await, libc::SIGTERM);
+                assert!(shutdown.is_requested());
+            });
+        });
+    }
+
+    #[test]
     fn what_cannot_be_caught_is_an_error_and_no_panic() {
         let _alone = trial::alone();
         trial::on_runtime(async {
