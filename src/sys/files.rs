@@ -53,32 +53,8 @@ pub fn write_whole(
         .open(&temporary.path)
         .map_err(|error| refused(format!("no new file in directory `{shown}`"), &error))?;
     temporary.is_ours = true;
-    // The owner first: changing it afterwards would clear a set-id bit of the mode.
-    if owner.is_some() || group.is_some() {
-        fchown(&file, owner, group)
-            .map_err(|error| refused(format!("owner {}", ids(owner, group)), &error))?;
-    }
-    let set_mode = |mode: u32| {
-        file.set_permissions(Permissions::from_mode(mode & 0o7777))
-            .map_err(|error| refused(format!("mode {mode:04o}"), &error))
-    };
-    set_mode(mode)?;
-    (&file).write_all(bytes).map_err(|error| {
-        refused(
-            format!("{} bytes in directory `{shown}`", bytes.len()),
-            &error,
-        )
-    })?;
-    if mode & 0o6000 != 0 {
-        // A write clears the set-id bits, unless root writes.
-        set_mode(mode)?;
-    }
-    file.sync_all().map_err(|error| {
-        refused(
-            format!("{} bytes in directory `{shown}`", bytes.len()),
-            &error,
-        )
-    })?;
+    fill(&file, bytes, mode, owner, group)
+        .map_err(|(doing, error)| refused(format!("{doing} in directory `{shown}`"), &error))?;
     fs::rename(&temporary.path, path)
         .map_err(|error| refused("the old file stays".into(), &error))?;
     temporary.is_ours = false;
@@ -94,6 +70,33 @@ pub fn write_whole(
         }
         _ => Ok(()),
     }
+}
+
+/// Gives the new file its owner, mode and bytes, and sees them onto the disk; says what failed.
+fn fill(
+    mut file: &File,
+    bytes: &[u8],
+    mode: u32,
+    owner: Option<u32>,
+    group: Option<u32>,
+) -> Result<(), (String, io::Error)> {
+    let set_mode = || {
+        file.set_permissions(Permissions::from_mode(mode & 0o7777))
+            .map_err(|error| (format!("mode {mode:04o}"), error))
+    };
+    // The owner first: changing it afterwards would clear a set-id bit of the mode.
+    if owner.is_some() || group.is_some() {
+        fchown(file, owner, group)
+            .map_err(|error| (format!("owner {}", ids(owner, group)), error))?;
+    }
+    set_mode()?;
+    let told = |error| (format!("{} bytes", bytes.len()), error);
+    file.write_all(bytes).map_err(told)?;
+    if mode & 0o6000 != 0 {
+        // A write clears the set-id bits, unless root writes.
+        set_mode()?;
+    }
+    file.sync_all().map_err(told)
 }
 
 /// Removes the temporary file where it did not become the file.
@@ -137,7 +140,7 @@ fn cannot(what: &str, path: &Path) -> String {
 
 fn ids(owner: Option<u32>, group: Option<u32>) -> String {
     let text = |id: Option<u32>| id.map(|id| id.to_string()).unwrap_or_default();
-    format!("{}:{}", text(owner), text(group))
+    format!("`{}:{}`", text(owner), text(group))
 }
 
 fn write_error(path: &Path, doing: &str, error: &io::Error) -> RunError {

@@ -216,7 +216,14 @@ fn a_directory_that_refuses_is_77_and_an_owner_that_is_refused_leaves_nothing() 
             write_whole(&open.0.join("file"), b"x", 0o600, Some(0), None).expect_err("refused");
         assert_eq!(
             (error.exit, error.cause.as_str()),
-            (Exit::NOPERM, "owner 0:: operation not permitted")
+            (
+                Exit::NOPERM,
+                format!(
+                    "owner `0:` in directory `{}`: operation not permitted",
+                    open.0.display()
+                )
+                .as_str()
+            )
         );
         assert!(names(&open).is_empty());
         // SAFETY: back to root, to remove the folders.

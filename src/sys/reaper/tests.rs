@@ -1,6 +1,5 @@
 use super::*;
 use crate::sys::trial::{self, output, sh, with_processes};
-use std::os::unix::process::CommandExt;
 
 /// The namespaces of a PID 1 with a /proc of its own.
 const OWN_PIDS: i32 = libc::CLONE_NEWPID | libc::CLONE_NEWNS;
@@ -249,19 +248,17 @@ async fn stubborn_tree(processes: &Processes) {
 #[test]
 fn a_subreaper_kills_everything_but_what_it_was_born_with() {
     let _alone = trial::alone();
-    let mut born_with = std::process::Command::new("sleep")
-        .arg("1000")
-        .process_group(0)
-        .spawn()
-        .expect("sleep");
-    let own_sleep = born_with.id().cast_signed();
+    // The shell that exec'd us had a child, say.
+    let born_with = process::start(&quiet("exec sleep 1000"))
+        .expect("it starts")
+        .pid;
     with_processes(|processes| async move {
         stubborn_tree(&processes).await;
         assert_eq!(processes.kill_everything(soon()).await, Vec::<i32>::new());
-        assert_eq!(living_children(), [own_sleep]);
+        assert_eq!(living_children(), [born_with]);
+        assert!(kill(born_with, libc::SIGKILL).expect("it is still ours"));
+        orphans_reaped(&processes, 1).await;
     });
-    born_with.kill().expect("it is still ours");
-    born_with.wait().expect("and not reaped");
 }
 
 #[test]
