@@ -40,7 +40,10 @@ pub fn with_processes<F: Future<Output = ()>>(body: impl FnOnce(Processes) -> F)
     on_runtime(async {
         let (processes, reaper) = Processes::new(Mode::detect()).expect("SIGCHLD can be watched");
         let reaping = tokio::task::spawn_local(reaper.run());
-        body(processes).await;
+        body(processes.clone()).await;
+        // The next test of this process is to find no child.
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        assert_eq!(processes.kill_everything(deadline).await, Vec::<i32>::new());
         reaping.abort();
     });
 }
