@@ -12,3 +12,4 @@ pub mod outcome;
 pub mod secret;
 pub mod shutdown;
 pub mod source;
+pub mod sys;

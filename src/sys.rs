@@ -1,0 +1,3 @@
+//! The doors to the world: what touches processes, pipes, files and networks stands below here.
+
+pub mod relay;
