@@ -291,3 +291,6 @@ impl Drop for Relaying {
         self.task.abort();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,13 +24,16 @@ const LONG: usize = 16 * 1024;
 /// Bits of the leap table's index.
 const BITS: u32 = 15;
 
+/// How far the window may move, by the last three bytes in it.
+type Leaps = [u8; 1 << BITS];
+
 /// The farthest leap: from no spelling's first eight bytes ending here to the first window that misses these three.
 const FAR: u8 = (SHORTEST - 2) as u8;
 
 /// Knows the secrets and finds them.
 pub struct Redactor {
-    /// How far the window may move, by the last three bytes in it; empty when there is no secret.
-    leaps: Box<[u8]>,
+    /// None when there is no secret.
+    leaps: Option<Box<Leaps>>,
     /// The first eight bytes of each pattern, in the same order.
     heads: Vec<u64>,
     /// Sorted.
@@ -57,18 +60,8 @@ impl Redactor {
             spellings::collect(secret.expose(), &mut patterns);
         }
         let patterns: Vec<Vec<u8>> = patterns.into_iter().collect();
-        let mut leaps = Vec::new();
-        if !patterns.is_empty() {
-            leaps.resize(1 << BITS, FAR);
-        }
-        for pattern in &patterns {
-            for (at, three) in pattern[..SHORTEST].windows(3).enumerate() {
-                let leap = &mut leaps[slot(three[0], three[1], three[2])];
-                *leap = (*leap).min(FAR - 1 - at as u8);
-            }
-        }
         Self {
-            leaps: leaps.into(),
+            leaps: leaps(&patterns),
             heads: patterns
                 .iter()
                 .filter_map(|p| p.first_chunk().copied())
@@ -108,20 +101,18 @@ impl Redactor {
 
     /// The first place from `at` on where eight bytes stand that patterns begin with, and these patterns.
     fn next_head(&self, text: &[u8], mut at: usize) -> Option<(usize, &[Vec<u8>])> {
-        if self.patterns.is_empty() {
-            return None;
-        }
-        let leap = |w: &[u8]| self.leaps[slot(w[0], w[1], w[2])];
+        let leaps = self.leaps.as_deref()?;
         loop {
             // Four windows at a time: the processor need not wait for one leap to begin the next.
             // Only FAR itself has all of its bits, so the conjunction is FAR when all four are.
             while let Some(w) = text.get(at..at + 26)
-                && leap(&w[5..8]) & leap(&w[11..14]) & leap(&w[17..20]) & leap(&w[23..26]) == FAR
+                && leap(leaps, w, 0) & leap(leaps, w, 6) & leap(leaps, w, 12) & leap(leaps, w, 18)
+                    == FAR
             {
                 at += 24;
             }
             let window: [u8; SHORTEST] = *text.get(at..)?.first_chunk()?;
-            match leap(&window[5..]) {
+            match leap(leaps, &window, 0) {
                 0 => {
                     let head = u64::from_be_bytes(window);
                     let first = self.heads.partition_point(|&h| h < head);
@@ -165,6 +156,25 @@ impl Redactor {
     }
 }
 
+/// The table for these patterns.
+fn leaps(patterns: &[Vec<u8>]) -> Option<Box<Leaps>> {
+    let mut leaps: Box<Leaps> = vec![FAR; 1 << BITS].try_into().ok()?;
+    for pattern in patterns {
+        for (at, three) in pattern[..SHORTEST].windows(3).enumerate() {
+            let leap = &mut leaps[slot(three[0], three[1], three[2])];
+            *leap = (*leap).min(FAR - 1 - at as u8);
+        }
+    }
+    (!patterns.is_empty()).then_some(leaps)
+}
+
+// The program is built for size; these two are called for every sixth byte that a child prints.
+#[inline(always)]
+fn leap(leaps: &Leaps, text: &[u8], window: usize) -> u8 {
+    leaps[slot(text[window + 5], text[window + 6], text[window + 7])]
+}
+
+#[inline(always)]
 fn slot(a: u8, b: u8, c: u8) -> usize {
     let three = u32::from_le_bytes([a, b, c, 0]);
     (three.wrapping_mul(0x9E37_79B1) >> (32 - BITS)) as usize

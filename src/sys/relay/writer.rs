@@ -423,3 +423,214 @@ fn wait_writable(file: &File) {
     // SAFETY: `poll` is one valid pollfd for the duration of the call. Whatever it returns, write(2) tells.
     unsafe { libc::poll(&mut poll, 1, -1) };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{PipeReader, PipeWriter, Read, pipe};
+    use std::os::fd::FromRawFd;
+
+    fn null() -> OwnedFd {
+        File::options()
+            .write(true)
+            .open("/dev/null")
+            .unwrap()
+            .into()
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
+    /// A writer whose stdout is a pipe, and the pipe's other end.
+    fn before_a_pipe() -> (Writer, PipeReader) {
+        let (reader, writer) = pipe().unwrap();
+        (Writer::new(writer.into(), null()).unwrap(), reader)
+    }
+
+    fn all(mut reader: PipeReader) -> String {
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    /// `count` lines of 1 000 bytes.
+    fn lines(count: usize) -> String {
+        (0..count).map(|n| format!("{n:0999}\n")).collect()
+    }
+
+    /// More than a pipe and a piece can take, so that the thread blocks and lines stay queued.
+    fn block(writer: &Writer, stream: Stream) {
+        for line in lines(200).split_inclusive('\n') {
+            writer.lane(stream).push(line.as_bytes(), Author::Child);
+        }
+    }
+
+    async fn until(what: &str, mut reached: impl FnMut() -> bool) {
+        let deadline = soon();
+        while !reached() {
+            assert!(Instant::now() < deadline, "never: {what}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn each_stream_goes_to_its_own_descriptor_and_our_lines_to_stderr() {
+        let ((out, out_end), (err, err_end)) = (pipe().unwrap(), pipe().unwrap());
+        let writer = Writer::new(out_end.into(), err_end.into()).unwrap();
+        writer.lane(Stream::Stdout).push(b"out\n", Author::Child);
+        writer.lane(Stream::Stderr).push(b"err\n", Author::Child);
+        writer.log(b"own\n");
+        assert_eq!(writer.close(soon()).await, 0);
+        assert_eq!(
+            (all(out).as_str(), all(err).as_str()),
+            ("out\n", "err\nown\n")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_blocked_stdout_does_not_hold_stderr_up() {
+        let ((_nobody, out_end), (mut err, err_end)) = (pipe().unwrap(), pipe().unwrap());
+        let writer = Writer::new(out_end.into(), err_end.into()).unwrap();
+        block(&writer, Stream::Stdout);
+        writer.log(b"own\n");
+        let mut told = [0; 4];
+        err.read_exact(&mut told).unwrap();
+        assert_eq!(&told, b"own\n");
+    }
+
+    #[tokio::test]
+    async fn one_object_behind_both_streams_has_one_queue_in_order() {
+        let (reader, end) = pipe().unwrap();
+        let second: PipeWriter = end.try_clone().unwrap();
+        let writer = Writer::new(end.into(), second.into()).unwrap();
+        let mut wanted = String::new();
+        for n in 0..50 {
+            let line = format!("{n}\n");
+            let stream = if n % 2 == 0 {
+                Stream::Stdout
+            } else {
+                Stream::Stderr
+            };
+            writer.lane(stream).push(line.as_bytes(), Author::Child);
+            wanted += &line;
+        }
+        assert_eq!(writer.close(soon()).await, 0);
+        assert_eq!(all(reader), wanted);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_out_at_the_deadline_is_dropped_and_counted() {
+        let (writer, reader) = before_a_pipe();
+        block(&writer, Stream::Stdout);
+        let begun = Instant::now();
+        let dropped = writer.close(begun + Duration::from_millis(200)).await;
+        assert!(begun.elapsed() >= Duration::from_millis(200));
+        let text = all(reader);
+        let (delivered, piece) = (text.lines().count() as u64, PIECE as u64 / 1000);
+        assert!(dropped > 0 && delivered > 0);
+        // The piece in the middle of a blocked write counts as dropped and may still have come out.
+        assert!(
+            (200..=200 + piece).contains(&(dropped + delivered)),
+            "{dropped} + {delivered}"
+        );
+        assert!(lines(200).starts_with(&text));
+        writer.lane(Stream::Stdout).push(b"late\n", Author::Child);
+        assert!(writer.undelivered() > 0);
+    }
+
+    #[tokio::test]
+    async fn our_own_lines_outlive_the_childrens_at_a_stop() {
+        let (out, end) = pipe().unwrap();
+        let writer = Writer::new(null(), end.into()).unwrap();
+        block(&writer, Stream::Stderr);
+        writer.log(b"why it ended\n");
+        writer.err.drop_lines(Some(Author::Child));
+        let dropped = writer.undelivered();
+        let reader = std::thread::spawn(move || all(out));
+        assert!(writer.close(soon()).await > 0 && dropped > 0);
+        assert!(reader.join().unwrap().ends_with("why it ended\n"));
+    }
+
+    #[tokio::test]
+    async fn our_own_lines_never_wait_and_are_counted_when_the_reserve_is_full() {
+        let (_nobody, end) = pipe().unwrap();
+        let writer = Writer::new(null(), end.into()).unwrap();
+        let line = lines(1);
+        for _ in 0..2_000 {
+            writer.log(line.as_bytes());
+        }
+        assert!(writer.err.state().dropped > 500);
+        // What is not counted is in the pipe, 64 KiB by default.
+        assert!(writer.undelivered() > 2_000 - 66);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_is_gone_is_told_once_and_blocks_nobody() {
+        let (writer, reader) = before_a_pipe();
+        drop(reader);
+        writer
+            .lane(Stream::Stdout)
+            .push(b"one\ntwo\n", Author::Child);
+        let failure = writer.failure().await;
+        assert_eq!(
+            (failure.stream, failure.error.kind()),
+            (Stream::Stdout, ErrorKind::BrokenPipe)
+        );
+        assert!(failure.given_up);
+        for _ in 0..100 {
+            writer.lane(Stream::Stdout).room().await;
+            writer
+                .lane(Stream::Stdout)
+                .push(&[b'\n'; 64 * 1024], Author::Child);
+        }
+        let again = tokio::time::timeout(Duration::from_millis(20), writer.failure()).await;
+        assert!(again.is_err());
+        assert_eq!(writer.close(soon()).await, 2 + 100 * 64 * 1024);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_loses_lines_and_is_not_given_up() {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let writer = Writer::new(full.into(), null()).unwrap();
+        writer.lane(Stream::Stdout).push(b"one\n", Author::Child);
+        let failure = writer.failure().await;
+        assert_eq!(
+            (failure.error.kind(), failure.given_up),
+            (ErrorKind::StorageFull, false)
+        );
+        assert!(!writer.out.state().over);
+        writer.lane(Stream::Stdout).push(b"two\n", Author::Child);
+        assert_eq!(writer.close(soon()).await, 2);
+    }
+
+    #[tokio::test]
+    async fn a_descriptor_that_others_made_non_blocking_loses_nothing() {
+        let (reader, end) = pipe().unwrap();
+        // SAFETY: plain fcntl calls on a descriptor that `end` keeps open.
+        unsafe {
+            assert_eq!(
+                libc::fcntl(end.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK),
+                0
+            )
+        };
+        let writer = Writer::new(end.into(), null()).unwrap();
+        block(&writer, Stream::Stdout);
+        let reader = std::thread::spawn(move || all(reader));
+        assert_eq!(writer.close(soon()).await, 0);
+        assert_eq!(reader.join().unwrap(), lines(200));
+    }
+
+    #[tokio::test]
+    async fn the_descriptor_given_stays_blocking() {
+        let (_reader, end) = pipe().unwrap();
+        // SAFETY: dup returns a new descriptor that nothing else owns.
+        let copy = unsafe { OwnedFd::from_raw_fd(libc::dup(end.as_raw_fd())) };
+        let writer = Writer::new(copy, null()).unwrap();
+        writer.lane(Stream::Stdout).push(b"x\n", Author::Child);
+        until("written", || writer.undelivered() == 0).await;
+        // SAFETY: a plain fcntl call on a descriptor that `end` keeps open.
+        let flags = unsafe { libc::fcntl(end.as_raw_fd(), libc::F_GETFL) };
+        assert_eq!(flags & libc::O_NONBLOCK, 0);
+    }
+}
