@@ -2,16 +2,18 @@
 //!
 //! A child's stdout goes to our stdout and its stderr to our stderr, line by line, with who said it before each line
 //! ([`frame`]) and every secret masked ([`redact`]). Nothing is lost while the role runs: when nobody reads us,
-//! the pipes are read no further and the children pause ([`writer`]). A line is delivered when it ends, when
+//! the pipes are read no further and the children pause ([`writer`], `lane`). A line is delivered when it ends, when
 //! it has grown very long, when the stream ends, or when nothing followed its beginning for [`PAUSE`] (a
 //! prompt); only in the last case is a timer set, so an idle relay wakes nobody.
 
 pub mod frame;
+mod lane;
 pub mod redact;
 pub mod spellings;
 pub mod writer;
 
 use frame::{Format, Framer, Label, Stream};
+use lane::{Author, Lane};
 use redact::{Redaction, Until, Wash};
 use std::future::Future;
 use std::io;
@@ -21,7 +23,7 @@ use std::time::{Duration, SystemTime};
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use writer::{Author, Lane, Writer};
+use writer::Writer;
 
 /// How long the beginning of a line waits for its rest before it is shown without it.
 pub const PAUSE: Duration = Duration::from_secs(1);
