@@ -7,6 +7,8 @@
 //! [`diag::Diagnostics`]; everything after it is conduct, touches the world only through [`sys`], and *reports*
 //! what happened. Secret bytes exist only after the plan.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
+
 pub mod diag;
 pub mod outcome;
 pub mod secret;

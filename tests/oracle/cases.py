@@ -195,7 +195,7 @@ def write(out, cases, plain):
     for number, case in enumerate(cases, 1):
         verdict = rules.judge(case)
         put(out / f"{number:04}", case, {"about": case.about, "rules": verdict.rules, "refused": verdict.refused,
-                                         "there": case.there, "token": rules.TOKEN})
+                                         "there": case.there, "token": rules.TOKEN, "values": verdict.values})
         if plain or verdict.refused is None:
             about = {"objects": case.objects, "there": case.there}
             put(out / f"{number:04}" / "ask", case if plain else verdict, about)

@@ -52,6 +52,7 @@ class Verdict:
     env: dict = None
     template: str = None
     versions: dict = None
+    values: dict = None  # what each key that is given comes to, from whichever source
 
 
 class Number(str):
@@ -122,11 +123,10 @@ def judge(case):
     own = every.get("ENCODED_IDENTITY")
     if own and own != identity and not identity.startswith("file:") and f":secret:{own}-" not in identity:
         return refuse("identity-disagrees", ["ENCODED_IDENTITY"])
-    used = set(re.findall(r"\$\{(\w+)}", case.template))
-    broken = [key for key, value in every.items()
-              if re.search("[\r\n]", value) and key.removeprefix("ENCODED_") in used]
+    breaks = {key.removeprefix("ENCODED_") for key, value in every.items() if re.search("[\r\n]", value)}
+    broken = [name for name in re.findall(r"\$\{(\w+)}", case.template) if name in breaks]
     if broken:
-        return refuse("line-break-in-value", [key.removeprefix("ENCODED_") for key in broken])
+        return refuse("line-break-in-value", broken[:1])
 
     if own != identity:
         rules.append("encoded-identity-optional")
@@ -145,4 +145,4 @@ def judge(case):
         rules.append("bare-dollar-is-text")
         template = re.sub(r"\$\$\{", TOKEN + "{", template)
         template = re.sub(r"\$(?!\{)", TOKEN, template)
-    return Verdict(sorted(set(rules)), None, json.dumps(given, ensure_ascii=False), env, template, versions)
+    return Verdict(sorted(set(rules)), None, json.dumps(given, ensure_ascii=False), env, template, versions, every)
