@@ -1,6 +1,7 @@
 //! The command line: one function a command. The only module that prints, and that reads the environment.
 
 mod args;
+mod live;
 mod load;
 mod offline;
 
@@ -23,6 +24,7 @@ pub fn main() -> ExitCode {
         }
     };
     code(match &args.command {
+        Command::Run(options) => return live::run(&args.global, options),
         Command::Validate(options) => offline::validate(&args.global, options),
         Command::Plan(options) => offline::plan(&args.global, options),
         Command::Schema => offline::schema(),

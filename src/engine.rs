@@ -1,7 +1,7 @@
 //! The life of a role: settings, steps, members side by side, the stop, and the sentence that says why it ended.
 
 pub mod backoff;
-mod child;
+pub mod child;
 pub mod event;
 mod members;
 mod probe;
@@ -10,6 +10,8 @@ pub mod service;
 pub mod sources;
 pub mod steps;
 pub mod world;
+
+use std::rc::Rc;
 
 use crate::diag::nearest;
 use crate::outcome::{Exit, Outcome, RunError};
@@ -21,7 +23,12 @@ use steps::{Cx, StepEnd};
 use world::World;
 
 /// Plays a role from its first setting to its end.
-pub async fn run(roles: &Roles, templates: &Templates, role: Option<&str>, world: &World) -> Outcome {
+pub async fn run(
+    roles: &Roles,
+    templates: &Templates,
+    role: Option<&str>,
+    world: &Rc<World>,
+) -> Outcome {
     match play(roles, templates, role, world).await {
         Ok(outcome) => outcome,
         Err(Ending::Failed(error)) => Outcome {
@@ -51,7 +58,7 @@ async fn play(
     roles: &Roles,
     templates: &Templates,
     role: Option<&str>,
-    world: &World,
+    world: &Rc<World>,
 ) -> Result<Outcome, Ending> {
     world.tell(Event::Mode(world.processes.mode()));
     let open = sources::open(&roles.file.settings, world).await?;
@@ -59,31 +66,43 @@ async fn play(
     let plan = plan(roles, templates, &role)?;
     world.begin(&plan);
     let settings = sources::resolve(&plan, open, world).await?;
-    let cx = Cx::of(world, &plan, &settings);
-    match steps::run(&plan.steps, &cx).await {
+    let cx = Cx::of(world, plan, settings);
+    match steps::run(&cx.plan.steps, &cx).await {
         StepEnd::Done => {}
         StepEnd::Failed(error) => return Err(Ending::Failed(error)),
         StepEnd::Stopped => return Err(Ending::Stopped),
     }
-    if plan.members.is_empty() {
+    if cx.plan.members.is_empty() {
         return Ok(Outcome {
             exit: Exit::OK,
             why: format!("role {role} is done: all its steps have run"),
         });
     }
-    Ok(members::run(&plan, &cx).await)
+    Ok(members::run(&cx).await)
 }
 
 /// The role that was named, or that `select` names.
-pub fn select(roles: &Roles, named: Option<&str>, open: &sources::Open) -> Result<String, RunError> {
+pub fn select(
+    roles: &Roles,
+    named: Option<&str>,
+    open: &sources::Open,
+) -> Result<String, RunError> {
     let known: Vec<&str> = roles.role_names().collect();
     let (name, exit, how) = match (named, &roles.file.select) {
-        (Some(name), _) => (name.to_owned(), Exit::USAGE, "named on the command line".to_owned()),
+        (Some(name), _) => (
+            name.to_owned(),
+            Exit::USAGE,
+            "named on the command line".to_owned(),
+        ),
         (None, Some(text)) => {
             let name = open.text(&roles.file.settings, text)?;
             (name, Exit::CONFIG, format!("from select: {}", text.raw))
         }
-        (None, None) => (String::new(), Exit::USAGE, "and roles.yaml has no `select`".to_owned()),
+        (None, None) => (
+            String::new(),
+            Exit::USAGE,
+            "and roles.yaml has no `select`".to_owned(),
+        ),
     };
     if roles.role(&name).is_some() {
         return Ok(name);
@@ -103,23 +122,31 @@ pub fn select(roles: &Roles, named: Option<&str>, open: &sources::Open) -> Resul
 
 fn plan(roles: &Roles, templates: &Templates, role: &str) -> Result<Plan, RunError> {
     Plan::of(roles, role, templates).ok_or_else(|| {
-        RunError::new(Exit::CONFIG, format!("cannot plan the role `{role}`"), "its members wait for one another")
+        RunError::new(
+            Exit::CONFIG,
+            format!("cannot plan the role `{role}`"),
+            "its members wait for one another",
+        )
     })
 }
 
 /// A stop that came before the members: 128 + n, as the role was not done.
-fn stopped_early(world: &World) -> Outcome {
+fn stopped_early(world: &Rc<World>) -> Outcome {
     match world.shutdown.stage() {
-        Stage::Stopping(Reason::Signal(number)) | Stage::Killing(Reason::Signal(number)) => Outcome {
-            exit: Exit::of_signal(number),
-            why: format!(
-                "stopped by {} before the role's steps were done",
-                crate::signal::name(number)
-            ),
-        },
-        Stage::Stopping(Reason::Asked) | Stage::Killing(Reason::Asked) | Stage::Running => Outcome {
-            exit: Exit::of_signal(libc::SIGTERM),
-            why: "stopped as asked before the role's steps were done".to_owned(),
-        },
+        Stage::Stopping(Reason::Signal(number)) | Stage::Killing(Reason::Signal(number)) => {
+            Outcome {
+                exit: Exit::of_signal(number),
+                why: format!(
+                    "stopped by {} before the role's steps were done",
+                    crate::signal::name(number)
+                ),
+            }
+        }
+        Stage::Stopping(Reason::Asked) | Stage::Killing(Reason::Asked) | Stage::Running => {
+            Outcome {
+                exit: Exit::of_signal(libc::SIGTERM),
+                why: "stopped as asked before the role's steps were done".to_owned(),
+            }
+        }
     }
 }

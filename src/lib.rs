@@ -22,4 +22,5 @@ pub mod source;
 pub mod steps;
 pub mod sys;
 pub mod target;
+pub mod telemetry;
 pub mod template;

@@ -10,6 +10,7 @@ pub mod spec;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::roles::scalar::Text;
 use crate::secret::Secret;
 use crate::template::{Fault, Item};
 use graph::Graph;
@@ -301,7 +302,7 @@ fn assertions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
         match condition.holds(&|name| resolved.item(name)) {
             Ok(true) => {}
             Ok(false) => problems.push(Problem::Assertion {
-                message: assertion.message.clone(),
+                message: shown(&assertion.message, resolved),
                 level: assertion.level,
             }),
             Err(fault) => problems.push(Problem::Expression {
@@ -311,4 +312,17 @@ fn assertions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// A message, with `***` for what is masked and for what has no value.
+fn shown(message: &Text, resolved: &Resolved) -> String {
+    let scope = |name: &str| {
+        let shown = resolved.get(name).filter(|setting| !setting.masked);
+        let value = shown.map_or_else(|| Secret::new("***"), |setting| setting.value.clone());
+        Some(Item::Text(value))
+    };
+    match message.template.render(&scope) {
+        Ok(text) => text.expose().to_owned(),
+        Err(_) => message.raw.clone(),
+    }
 }

@@ -103,7 +103,11 @@ impl Shutdown {
 
     async fn until(&self, reached: impl Fn(Stage) -> bool) {
         let mut receiver = self.0.clone();
-        if receiver.wait_for(|state| reached(state.stage)).await.is_err() {
+        if receiver
+            .wait_for(|state| reached(state.stage))
+            .await
+            .is_err()
+        {
             // The switch is gone: nobody can ask any more.
             std::future::pending::<()>().await;
         }

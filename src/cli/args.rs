@@ -80,6 +80,8 @@ pub enum LogLevel {
 /// A command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Play a role: the container's entrypoint, as PID 1 or not
+    Run(Run),
     /// Find every problem of roles.yaml and its templates, all at once
     Validate(Validate),
     /// Say what `run` will do, step by step, with the origin of every setting
@@ -91,6 +93,12 @@ pub enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Run {
+    /// The role; by default the one that `select` in roles.yaml names
+    pub role: Option<String>,
 }
 
 #[derive(Debug, ClapArgs)]

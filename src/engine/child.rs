@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::world::World;
 use crate::outcome::{Exit, RunError};
 use crate::shutdown::Shutdown;
-use crate::sys::process::{Launch, Output};
+use crate::sys::process::Launch;
 use crate::sys::reaper::{Ended, Process, Spawned};
 use crate::sys::relay::frame::{Label, Stream};
 use crate::sys::relay::{Relay, Relaying};
@@ -41,7 +41,10 @@ pub async fn run(
     if shutdown.is_requested() {
         return Ok(Run::Stopped);
     }
-    let spawned = world.processes.spawn(&launch).map_err(|error| start_error(&launch, &error))?;
+    let spawned = world
+        .processes
+        .spawn(&launch)
+        .map_err(|error| start_error(&launch, &error))?;
     let (process, relays) = relay(world, spawned, label);
     let run = guard(world, &process, limit, shutdown).await;
     for relay in relays {
@@ -60,14 +63,21 @@ pub fn relay(world: &World, spawned: Spawned, label: &Label) -> (Process, Vec<Re
         .into_iter()
         .filter_map(|(pipe, stream)| {
             // A pipe of ours can always be registered with the runtime.
-            Relay::new(pipe?, label, stream, &world.outlet).ok().map(Relay::spawn)
+            Relay::new(pipe?, label, stream, &world.outlet)
+                .ok()
+                .map(Relay::spawn)
         })
         .collect();
     (spawned.process, relays)
 }
 
 /// Waits for a program's end, within its time, and stops it when the role stops.
-async fn guard(world: &World, process: &Process, limit: Option<Duration>, shutdown: &Shutdown) -> Run {
+async fn guard(
+    world: &World,
+    process: &Process,
+    limit: Option<Duration>,
+    shutdown: &Shutdown,
+) -> Run {
     let limit = limit.map(|limit| Instant::now() + limit);
     let run = tokio::select! {
         biased;
@@ -106,7 +116,11 @@ async fn until(when: Option<Instant>) {
 /// Why a program could not be started, as an operator reads it.
 pub fn start_error(launch: &Launch, error: &crate::sys::process::SpawnError) -> RunError {
     let program = launch.program.to_string_lossy();
-    RunError::new(error.exit(), format!("cannot start `{program}`"), error.to_string())
+    RunError::new(
+        error.exit(),
+        format!("cannot start `{program}`"),
+        error.to_string(),
+    )
 }
 
 /// Adds variables to an environment; a later one replaces an earlier one of the same name.
@@ -124,14 +138,53 @@ pub fn with_variables(
     all
 }
 
-/// A program's output goes through the relay.
-pub const RELAYED: Output = Output::Pipe;
-
 /// The error of a program whose end is no success.
-pub fn end_error(doing: String, ended: &Ended) -> RunError {
+pub fn end_error(program: &str, ended: &Ended) -> RunError {
     let exit = match ended.exit() {
         Exit::OK => Exit::FAILED,
         other => other,
     };
-    RunError::new(exit, doing, format!("it {ended}"))
+    RunError::new(exit, format!("`{program}` {ended}"), "")
+}
+
+/// The most that is kept of a captured output.
+const CAPTURED: usize = 64 * 1024;
+
+/// Runs a program to its end and gives the beginning of what it wrote to stdout; its stderr is not shown.
+pub async fn capture(
+    world: &World,
+    launch: Launch,
+    limit: Option<Duration>,
+) -> Result<(Run, Vec<u8>), RunError> {
+    let spawned = world
+        .processes
+        .spawn(&launch)
+        .map_err(|error| start_error(&launch, &error))?;
+    let stdout = spawned.pipes.stdout;
+    // Read, so that the program cannot block on it, and thrown away.
+    let errors = tokio::task::spawn_local(read_all(spawned.pipes.stderr));
+    let text = tokio::task::spawn_local(read_all(stdout));
+    let run = guard(world, &spawned.process, limit, &world.shutdown).await;
+    errors.abort();
+    let text = tokio::time::timeout(LAST_WORDS, text).await;
+    Ok((run, text.ok().and_then(Result::ok).unwrap_or_default()))
+}
+
+async fn read_all(pipe: Option<std::os::fd::OwnedFd>) -> Vec<u8> {
+    use tokio::io::AsyncReadExt;
+    let mut kept = Vec::new();
+    let Some(mut pipe) =
+        pipe.and_then(|pipe| tokio::net::unix::pipe::Receiver::from_owned_fd(pipe).ok())
+    else {
+        return kept;
+    };
+    let mut chunk = [0; 4096];
+    while let Ok(length) = pipe.read(&mut chunk).await {
+        if length == 0 {
+            break;
+        }
+        let room = CAPTURED - kept.len();
+        kept.extend_from_slice(&chunk[..length.min(room)]);
+    }
+    kept
 }

@@ -12,7 +12,10 @@ pub enum Event {
     /// What runner is among the processes.
     Mode(Mode),
     /// A role begins.
-    Playing { role: String, stop_timeout: Duration },
+    Playing {
+        role: String,
+        stop_timeout: Duration,
+    },
     /// The settings have their values.
     Settings { count: usize, from: String },
     /// Something that is probably not as it was meant.
@@ -24,19 +27,38 @@ pub enum Event {
     /// A step is done.
     StepDone { step: String, took: Duration },
     /// A try failed and another follows.
-    StepRetried { step: String, error: RunError, pause: Duration, tries: u32, of: u32 },
+    StepRetried {
+        step: String,
+        error: RunError,
+        pause: Duration,
+        tries: u32,
+        of: u32,
+    },
     /// A step failed, and the role goes on.
     StepForgiven { step: String, error: RunError },
     /// A step failed.
     StepFailed { step: String, error: RunError },
     /// A loop's run is done.
-    RunDone { member: String, run: u64, took: Duration },
+    RunDone {
+        member: String,
+        run: u64,
+        took: Duration,
+    },
     /// A loop's run failed.
-    RunFailed { member: String, run: u64, error: RunError, in_a_row: u32 },
+    RunFailed {
+        member: String,
+        run: u64,
+        error: RunError,
+        in_a_row: u32,
+    },
     /// Ticks that a long run missed.
     TicksMissed { member: String, missed: u64 },
     /// Something about one process of a service.
-    Service { member: String, replica: Option<u32>, fact: Fact },
+    Service {
+        member: String,
+        replica: Option<u32>,
+        fact: Fact,
+    },
     /// A member waits for others.
     Waiting { member: String, needs: Vec<String> },
     /// The role stops.
@@ -93,55 +115,111 @@ impl Event {
             Event::Mode(mode) => line(Info, "mode", mode.to_string()),
             Event::Playing { role, stop_timeout } => {
                 let time = shown(*stop_timeout);
-                line(Info, "role", format!("playing role {role}; a stop has {time}"))
+                line(
+                    Info,
+                    "role",
+                    format!("playing role {role}; a stop has {time}"),
+                )
             }
-            Event::Settings { count, from } => {
-                line(Info, "settings", format!("{count} settings resolved from {from}"))
-            }
+            Event::Settings { count, from } => line(
+                Info,
+                "settings",
+                format!("{count} settings resolved from {from}"),
+            ),
             Event::Warning(text) => line(Warn, "warning", text.clone()),
             Event::StepStarted { step, doing } => of(Info, "step-started", step, doing.clone()),
-            Event::StepSkipped { step, condition } => {
-                of(Info, "step-skipped", step, format!("skipped: `{condition}` does not hold"))
-            }
+            Event::StepSkipped { step, condition } => of(
+                Info,
+                "step-skipped",
+                step,
+                format!("skipped: `{condition}` does not hold"),
+            ),
             Event::StepDone { step, took } => {
                 of(Info, "step-done", step, format!("done in {}", shown(*took)))
             }
-            Event::StepRetried { step, error, pause, tries, of: attempts } => {
+            Event::StepRetried {
+                step,
+                error,
+                pause,
+                tries,
+                of: attempts,
+            } => {
                 let pause = shown(*pause);
                 let text = format!("{error}; try {tries} of {attempts}, the next one in {pause}");
                 of(Warn, "step-retried", step, text)
             }
-            Event::StepForgiven { step, error } => {
-                of(Warn, "step-forgiven", step, format!("{error}; going on, as the step says"))
-            }
+            Event::StepForgiven { step, error } => of(
+                Warn,
+                "step-forgiven",
+                step,
+                format!("{error}; going on, as the step says"),
+            ),
             Event::StepFailed { step, error } => of(Error, "step-failed", step, error.to_string()),
-            Event::RunDone { member, run, took } => {
-                of(Debug, "run-done", member, format!("run {run} done in {}", shown(*took)))
+            Event::RunDone { member, run, took } => of(
+                Debug,
+                "run-done",
+                member,
+                format!("run {run} done in {}", shown(*took)),
+            ),
+            Event::RunFailed {
+                member,
+                run,
+                error,
+                in_a_row,
+            } => {
+                let row = if *in_a_row > 1 {
+                    format!(" ({in_a_row} in a row)")
+                } else {
+                    String::new()
+                };
+                of(
+                    Warn,
+                    "run-failed",
+                    member,
+                    format!("run {run} failed{row}: {error}"),
+                )
             }
-            Event::RunFailed { member, run, error, in_a_row } => {
-                let row = if *in_a_row > 1 { format!(" ({in_a_row} in a row)") } else { String::new() };
-                of(Warn, "run-failed", member, format!("run {run} failed{row}: {error}"))
-            }
-            Event::TicksMissed { member, missed } => {
-                of(Warn, "ticks-missed", member, format!("{missed} ticks missed, as the run took longer"))
-            }
-            Event::Service { member, replica, fact } => {
+            Event::TicksMissed { member, missed } => of(
+                Warn,
+                "ticks-missed",
+                member,
+                format!("{missed} ticks missed, as the run took longer"),
+            ),
+            Event::Service {
+                member,
+                replica,
+                fact,
+            } => {
                 let (level, event, message) = fact_line(fact);
-                Line { replica: *replica, ..of(level, event, member, message) }
+                Line {
+                    replica: *replica,
+                    ..of(level, event, member, message)
+                }
             }
-            Event::Waiting { member, needs } => {
-                of(Info, "waiting", member, format!("waits for {}", needs.join(", ")))
-            }
-            Event::Stopping { why, within } => {
-                line(Info, "stopping", format!("stopping within {}: {why}", shown(*within)))
-            }
+            Event::Waiting { member, needs } => of(
+                Info,
+                "waiting",
+                member,
+                format!("waits for {}", needs.join(", ")),
+            ),
+            Event::Stopping { why, within } => line(
+                Info,
+                "stopping",
+                format!("stopping within {}: {why}", shown(*within)),
+            ),
             Event::Killing { why } => line(Warn, "killing", format!("killing what is left: {why}")),
-            Event::LinesLost(count) => {
-                line(Warn, "lines-lost", format!("{count} lines of output were not delivered"))
-            }
+            Event::LinesLost(count) => line(
+                Warn,
+                "lines-lost",
+                format!("{count} lines of output were not delivered"),
+            ),
             Event::Ended(outcome) => {
                 let level = if outcome.exit.0 == 0 { Info } else { Error };
-                line(level, "ended", format!("exit {}: {}", outcome.exit, outcome.why))
+                line(
+                    level,
+                    "ended",
+                    format!("exit {}: {}", outcome.exit, outcome.why),
+                )
             }
         }
     }
@@ -154,32 +232,68 @@ fn fact_line(fact: &Fact) -> (Level, &'static str, String) {
         Fact::NotStarted { error } => (Error, "not-started", error.to_string()),
         Fact::Ready { pid } => (Info, "ready", format!("ready (pid {pid})")),
         Fact::Unready { pid } => (Warn, "unready", format!("no longer ready (pid {pid})")),
-        Fact::LivenessFailed { pid } => {
-            (Warn, "liveness-failed", format!("does not answer its liveness; stopping pid {pid}"))
-        }
-        Fact::Exited { pid, ended, ran_for, asked } => {
+        Fact::LivenessFailed { pid } => (
+            Warn,
+            "liveness-failed",
+            format!("does not answer its liveness; stopping pid {pid}"),
+        ),
+        Fact::Exited {
+            pid,
+            ended,
+            ran_for,
+            asked,
+        } => {
             let level = if *asked { Info } else { Warn };
             let after = shown(*ran_for);
-            (level, "exited", format!("{ended} after {after} (pid {pid})"))
+            (
+                level,
+                "exited",
+                format!("{ended} after {after} (pid {pid})"),
+            )
         }
         Fact::BackingOff { pause, streak } => {
-            let pause = if pause.is_zero() { "at once".to_owned() } else { format!("in {}", shown(*pause)) };
-            (Info, "restarting", format!("starting again {pause} (restart {streak} in a row)"))
+            let pause = if pause.is_zero() {
+                "at once".to_owned()
+            } else {
+                format!("in {}", shown(*pause))
+            };
+            (
+                Info,
+                "restarting",
+                format!("starting again {pause} (restart {streak} in a row)"),
+            )
         }
-        Fact::Draining { pid, .. } => (Info, "draining", format!("still serving for its drain delay (pid {pid})")),
-        Fact::Stopping { pid, signal, .. } => {
-            (Info, "stopping-process", format!("sent {} to pid {pid}", crate::signal::name(*signal)))
+        Fact::Draining { pid, .. } => (
+            Info,
+            "draining",
+            format!("still serving for its drain delay (pid {pid})"),
+        ),
+        Fact::Stopping { pid, signal, .. } => (
+            Info,
+            "stopping-process",
+            format!("sent {} to pid {pid}", crate::signal::name(*signal)),
+        ),
+        Fact::Killing { pid, late: true } => (
+            Warn,
+            "killed",
+            format!("did not stop in time; killed the group of pid {pid}"),
+        ),
+        Fact::Killing { pid, late: false } => {
+            (Warn, "killed", format!("killed the group of pid {pid}"))
         }
-        Fact::Killing { pid, late: true } => {
-            (Warn, "killed", format!("did not stop in time; killed the group of pid {pid}"))
-        }
-        Fact::Killing { pid, late: false } => (Warn, "killed", format!("killed the group of pid {pid}")),
         Fact::GaveUp { budget } => {
             let window = shown(budget.window);
-            let text = format!("has failed for good: over {} restarts within {window}", budget.max_restarts);
+            let text = format!(
+                "has failed for good: over {} restarts within {window}",
+                budget.max_restarts
+            );
             (Error, "gave-up", text)
         }
-        Fact::Stranger { pid } => (Error, "stranger", format!("a process that belongs to nobody ended (pid {pid})")),
+        Fact::Stranger { pid } => (
+            Error,
+            "stranger",
+            format!("a process that belongs to nobody ended (pid {pid})"),
+        ),
     }
 }
 
