@@ -9,6 +9,7 @@
 
 pub mod diag;
 pub mod outcome;
+pub mod queue_server;
 pub mod secret;
 pub mod shutdown;
 pub mod source;

@@ -1,5 +1,3 @@
 //! The binary: everything is in the library, so that tests and the program share one path.
 
-fn main() {
-
-}
+fn main() {}

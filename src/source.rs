@@ -60,7 +60,10 @@ impl Source {
         let line = self.inner.lines.partition_point(|&start| start <= offset);
         let start = self.inner.lines[line - 1];
         let offset = offset.min(self.text().len());
-        let column = self.text().get(start..offset).map_or(0, |t| t.chars().count());
+        let column = self
+            .text()
+            .get(start..offset)
+            .map_or(0, |t| t.chars().count());
         (line, column + 1)
     }
 }
