@@ -1,7 +1,7 @@
 //! Sending, receiving, and what may be done with a received message.
 
 use super::attributes::{MAX_SIZE, MAX_VISIBILITY};
-use super::message::{self, Attribute, Handle, Lease, Message, Seq};
+use super::message::{self, Attribute, Handle, Message, Seq};
 use super::queue::{MEMORY, Queue};
 use super::record::{Record, Sent};
 use super::refusal::{Code, Refusal};
@@ -185,7 +185,7 @@ impl Broker {
             let lease = queue
                 .message(seq)
                 .and_then(|message| message.lease.as_ref());
-            queue.holds(seq, token) && lease.is_some_and(|lease| !lease.changed)
+            queue.is_in_flight(seq) && lease.is_some_and(|l| l.token == token && !l.changed)
         };
         if !leases.iter().all(untouched) {
             return None;
@@ -242,23 +242,22 @@ impl Broker {
 
     /// Deletes a message. One that is gone already is deleted; an old handle does as [`Stale`] says.
     pub fn delete(&mut self, name: &str, handle: &str, now: u64) -> Result<(), Refusal> {
-        let (seq, lease) = match self.find(name, handle, now)? {
-            Found::Gone => return Ok(()),
-            Found::Stale(..)
-                if self.options.stale == Stale::Keep && !self.queues[name].attributes.fifo =>
-            {
-                return Ok(());
-            }
-            Found::Stale(seq, lease) | Found::Held(seq, lease) => (seq, lease),
+        let expired = || {
+            let reason = "The receipt handle has expired.";
+            Refusal::parameter("ReceiptHandle", handle, reason)
         };
-        // A FIFO queue does not let the holder of an ended lease delete: the group has moved on.
+        let found = self.find(name, handle, now)?;
         let queue = &self.queues[name];
-        if queue.attributes.fifo && !queue.holds(seq, lease) {
-            return Err(Refusal::parameter(
-                "ReceiptHandle",
-                handle,
-                "The receipt handle has expired.",
-            ));
+        // A FIFO queue does not let the holder of an ended lease delete: the group has moved on.
+        let fifo = queue.attributes.fifo;
+        let seq = match found {
+            Found::Gone => return Ok(()),
+            Found::Stale(_) if self.options.stale == Stale::Keep && fifo => return Err(expired()),
+            Found::Stale(_) if self.options.stale == Stale::Keep => return Ok(()),
+            Found::Stale(seq) | Found::Held(seq) => seq,
+        };
+        if fifo && !queue.is_in_flight(seq) {
+            return Err(expired());
         }
         self.commit(Record::Deleted {
             queue: name.to_owned(),
@@ -287,7 +286,7 @@ impl Broker {
         let seq = match self.find(name, handle, now)? {
             Found::Gone => return Err(gone()),
             Found::Stale(..) if self.options.stale == Stale::Keep => return Err(gone()),
-            Found::Stale(seq, _) | Found::Held(seq, _) => seq,
+            Found::Stale(seq) | Found::Held(seq) => seq,
         };
         let message = self.queues[name].message(seq).ok_or_else(gone)?;
         let lease = message.lease.as_ref().ok_or_else(gone)?;
@@ -330,21 +329,19 @@ impl Broker {
             return Ok(Found::Gone);
         };
         match &message.lease {
-            Some(Lease { token, .. }) if *token == handle.token => {
-                Ok(Found::Held(handle.seq, *token))
-            }
+            Some(lease) if lease.token == handle.token => Ok(Found::Held(handle.seq)),
             Some(_) if stale == Stale::Error => Err(invalid()),
-            Some(Lease { token, .. }) => Ok(Found::Stale(handle.seq, *token)),
+            Some(_) => Ok(Found::Stale(handle.seq)),
             None => Ok(Found::Gone),
         }
     }
 }
 
-/// What a handle points to: nothing, or a message with the token of its latest receive.
+/// What a handle points to: nothing, a message that was received again since, or the message as last received.
 enum Found {
     Gone,
-    Stale(Seq, u64),
-    Held(Seq, u64),
+    Stale(Seq),
+    Held(Seq),
 }
 
 /// A visibility timeout in seconds, checked: 0 to 43200.

@@ -176,11 +176,10 @@ impl Queue {
             .is_some_and(|message| message.until <= self.clock)
     }
 
-    /// Whether a handle's holder still holds the message: nobody received it since, and its time is not over.
-    pub fn holds(&self, seq: Seq, token: u64) -> bool {
-        self.messages.get(&seq).is_some_and(|message| {
-            message.until > self.clock && message.lease.as_ref().is_some_and(|l| l.token == token)
-        })
+    /// Whether the message is there and its latest receive still hides it.
+    pub fn is_in_flight(&self, seq: Seq) -> bool {
+        let message = self.messages.get(&seq);
+        message.is_some_and(|message| message.until > self.clock && message.lease.is_some())
     }
 
     /// Up to `max` messages that one receive may take now. Of a FIFO group as many in a row as there are.

@@ -497,6 +497,18 @@ fn a_fifo_receive_is_repeated_by_its_attempt_id_until_something_changed() {
 }
 
 #[test]
+fn an_old_handle_deletes_nothing_from_a_fifo_queue() {
+    let mut b = fifo(&[]);
+    b.send("q.fifo", grouped("x", "g", "i"), T).unwrap();
+    let old = one(&mut b, "q.fifo", T).unwrap().handle;
+    let new = one(&mut b, "q.fifo", T + 30 * SECOND).unwrap().handle;
+    let refused = b.delete("q.fifo", &old, T + 30 * SECOND);
+    assert_eq!(code(refused), Code::InvalidParameterValue);
+    b.delete("q.fifo", &new, T + 30 * SECOND).unwrap();
+    b.delete("q.fifo", &old, T + 30 * SECOND).unwrap();
+}
+
+#[test]
 fn a_message_is_dropped_when_it_is_too_old_even_in_flight() {
     let mut b = broker(&[("MessageRetentionPeriod", "60")]);
     b.send("q", text("a"), T).unwrap();
