@@ -160,7 +160,7 @@ impl Endpoint {
             stirred.as_mut().enable();
             let cx = Context { now: now(), ..cx };
             let last = Instant::now() >= deadline || self.shutdown.is_requested();
-            let (answer, kept, next) = self.try_receive(&call, cx, last);
+            let Look { answer, kept, next } = self.look(&call, cx, last);
             if let Some(answer) = answer {
                 kept.wait().await?;
                 return answer;
@@ -179,13 +179,8 @@ impl Endpoint {
         }
     }
 
-    /// One look: an answer when there is something, or when this is the last look; and the time of the next one.
-    fn try_receive(
-        &self,
-        call: &ReceiveCall,
-        cx: Context,
-        last: bool,
-    ) -> (Option<Result<Vec<u8>, Refusal>>, Kept, Option<u64>) {
+    /// One look at the queue.
+    fn look(&self, call: &ReceiveCall, cx: Context, last: bool) -> Look {
         let mut state = self.state.borrow_mut();
         let found = match state.broker.receive(&call.queue, &call.receive, cx.now) {
             // "With long polling no error, just no messages" (SQS developer guide, quotas).
@@ -199,7 +194,8 @@ impl Endpoint {
         };
         let queue = state.broker.queue(&call.queue, cx.now);
         let next = queue.ok().and_then(|queue| queue.next_change());
-        (answer, state.keep(false), next)
+        let kept = state.keep(false);
+        Look { answer, kept, next }
     }
 
     /// Moves dead letters back while a task runs; never returns.
@@ -261,6 +257,16 @@ impl State {
         self.pollers.insert(queue.to_owned(), Rc::clone(&poller));
         poller
     }
+}
+
+/// What a look at a queue came to.
+struct Look {
+    /// There is something, or this is the last look.
+    answer: Option<Result<Vec<u8>, Refusal>>,
+    /// What it wrote down: leases, or only dead letters.
+    kept: Kept,
+    /// When a hidden message shows itself next.
+    next: Option<u64>,
 }
 
 /// Records on their way to the disk.

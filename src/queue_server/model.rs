@@ -20,8 +20,8 @@ mod tables;
 
 use message::Seq;
 use moves::Move;
-use queue::{Attempt, Queue};
-use record::{Record, Sent};
+use queue::Queue;
+use record::{Change, Record};
 use refusal::Refusal;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -128,79 +128,19 @@ impl Broker {
                 self.queues
                     .insert(queue, Queue::new(number, at, attributes));
             }
-            Record::Changed {
-                queue,
-                at,
-                attributes,
-            } => {
-                self.stir(&queue, |q| {
-                    q.attributes = attributes;
-                    q.modified = at;
-                });
-            }
             Record::Removed { queue, at } => {
-                self.stir(&queue, |_| ());
                 self.queues.remove(&queue);
+                self.stirred.insert(queue.clone());
                 self.gone.insert(queue, at);
             }
-            Record::Purged { queue, at } => self.stir(&queue, |q| q.clear(at)),
-            Record::Sent { queue, message } => self.apply_sent(&queue, message),
-            Record::Held { queue, message } => {
-                self.next = self.next.max(message.seq + 1);
-                self.stir(&queue, |q| q.insert(message));
-            }
-            Record::Seen {
-                queue,
-                key,
-                first,
-                at,
-            } => {
-                self.next = self.next.max(first.seq + 1);
-                self.stir(&queue, |q| q.remember(key, at, first));
-            }
-            Record::Received {
-                queue,
-                at,
-                until,
-                leases,
-                attempt,
-            } => {
-                if let Some(q) = self.queues.get_mut(&queue) {
-                    for &(seq, token) in &leases {
-                        q.lease(seq, token, at, until);
-                    }
-                    if let Some(id) = attempt {
-                        q.remember_attempt(id, Attempt { at, leases });
-                    }
-                }
-            }
-            Record::Hidden {
-                queue,
-                messages,
-                until,
-                asked,
-            } => self.stir(&queue, |q| {
-                for seq in messages {
-                    q.change(seq, |message| {
-                        message.until = until;
-                        if let Some(lease) = &mut message.lease {
-                            lease.changed |= asked;
-                        }
-                    });
-                }
-            }),
-            Record::Deleted { queue, message } => self.stir(&queue, |q| {
-                q.remove(message);
-            }),
+            Record::In(queue, change) => self.apply_in(&queue, change),
             Record::Dead {
                 queue,
                 message,
                 to,
                 place,
                 at,
-            } => {
-                self.apply_dead(&queue, message, &to, place, at);
-            }
+            } => self.apply_dead(&queue, message, &to, place, at),
             Record::MoveBegan(task) => {
                 let source = task.source.clone();
                 self.moves.push(task);
@@ -213,9 +153,7 @@ impl Broker {
                 place,
                 id,
                 at,
-            } => {
-                self.apply_moved(&task, message, &to, place, id, at);
-            }
+            } => self.apply_moved(&task, message, &to, place, id, at),
             Record::MoveEnded {
                 task,
                 status,
@@ -229,18 +167,17 @@ impl Broker {
         }
     }
 
-    fn apply_sent(&mut self, queue: &str, message: message::Message) {
-        self.next = self.next.max(message.seq + 1);
-        let first = Sent {
-            id: message.id.clone(),
-            seq: message.seq,
-        };
-        self.stir(queue, |q| {
-            if let Some(key) = exchange::deduplication_key(q, &message) {
-                q.remember(key, message.sent, first);
+    fn apply_in(&mut self, name: &str, change: Change) {
+        if let Some(place) = change.place() {
+            self.next = self.next.max(place + 1);
+        }
+        if let Some(queue) = self.queues.get_mut(name) {
+            // A receive leaves nothing for others to look at.
+            if !matches!(change, Change::Received { .. }) {
+                self.stirred.insert(name.to_owned());
             }
-            q.insert(message);
-        });
+            queue.apply(change);
+        }
     }
 
     fn apply_dead(&mut self, queue: &str, message: Seq, to: &str, place: Seq, at: u64) {
@@ -294,15 +231,10 @@ impl Broker {
     /// not among them: a replay of a receive after that is a receive.
     pub fn snapshot(&self) -> Vec<Record> {
         let mut records = vec![Record::Next(self.next)];
-        for (queue, &at) in self
-            .gone
-            .iter()
-            .filter(|(_, at)| **at + admin::MINUTE > self.clock)
-        {
-            records.push(Record::Removed {
-                queue: queue.clone(),
-                at,
-            });
+        let lately = |at: &u64| at + admin::MINUTE > self.clock;
+        for (queue, &at) in self.gone.iter().filter(|(_, at)| lately(at)) {
+            let queue = queue.clone();
+            records.push(Record::Removed { queue, at });
         }
         for (name, q) in &self.queues {
             records.push(Record::Created {
@@ -311,29 +243,22 @@ impl Broker {
                 at: q.created,
                 attributes: q.attributes.clone(),
             });
-            if q.modified != q.created {
-                records.push(Record::Changed {
-                    queue: name.clone(),
-                    at: q.modified,
-                    attributes: q.attributes.clone(),
-                });
-            }
-            if let Some(at) = q.purged {
-                records.push(Record::Purged {
-                    queue: name.clone(),
-                    at,
-                });
-            }
-            records.extend(q.messages().map(|message| Record::Held {
-                queue: name.clone(),
-                message: message.clone(),
-            }));
-            records.extend(q.all_seen().map(|(key, at, first)| Record::Seen {
-                queue: name.clone(),
+            let set = Change::Set {
+                at: q.modified,
+                attributes: q.attributes.clone(),
+            };
+            let set = (q.modified != q.created).then_some(set);
+            let seen = q.all_seen().map(|(key, at, first)| Change::Seen {
                 key: key.to_owned(),
                 first: first.clone(),
                 at,
-            }));
+            });
+            let changes = set
+                .into_iter()
+                .chain(q.purged.map(Change::Purged))
+                .chain(q.messages().cloned().map(Change::Held))
+                .chain(seen);
+            records.extend(changes.map(|change| Record::In(name.clone(), change)));
         }
         records.extend(self.moves.iter().cloned().map(Record::MoveBegan));
         records
@@ -365,6 +290,11 @@ impl Broker {
     fn name_in_arn(&self, arn: &str) -> Option<String> {
         let name = arn.strip_prefix("arn:")?.rsplit(':').next()?;
         self.queues.contains_key(name).then(|| name.to_owned())
+    }
+
+    /// Writes a decision about one queue down and applies it.
+    fn commit_in(&mut self, queue: &str, change: Change) {
+        self.commit(Record::In(queue.to_owned(), change));
     }
 
     /// Writes a decision down and applies it.

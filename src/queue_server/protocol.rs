@@ -46,25 +46,8 @@ pub fn answer(
         "DeleteMessageBatch" => batch::delete(broker, &read(body)?, cx),
         "ChangeMessageVisibility" => change_visibility(broker, &read(body)?, cx),
         "ChangeMessageVisibilityBatch" => batch::change_visibility(broker, &read(body)?, cx),
-        "CreateQueue" => {
-            let asked: CreateQueue = read(body)?;
-            let name = need("QueueName", asked.queue_name)?;
-            broker.create(&name, &asked.attributes, cx.now)?;
-            write(&QueueUrl {
-                queue_url: cx.url(&name),
-            })
-        }
-        "GetQueueUrl" => {
-            let asked: CreateQueue = read(body)?;
-            let name = need("QueueName", asked.queue_name)?;
-            broker.touch(&name, cx.now);
-            if !broker.has(&name) {
-                return Err(Refusal::no_queue());
-            }
-            write(&QueueUrl {
-                queue_url: cx.url(&name),
-            })
-        }
+        "CreateQueue" => create(broker, read(body)?, cx),
+        "GetQueueUrl" => get_url(broker, read(body)?, cx),
         "DeleteQueue" => {
             broker.remove(&queue_of(&read(body)?)?, cx.now)?;
             nothing()
@@ -73,13 +56,7 @@ pub fn answer(
             broker.purge(&queue_of(&read(body)?)?, cx.now)?;
             nothing()
         }
-        "GetQueueAttributes" => {
-            let asked: Asked = read(body)?;
-            let name = queue_of(&asked)?;
-            broker.touch(&name, cx.now);
-            let attributes = broker.get_attributes(&name, &asked.attribute_names, cx.now)?;
-            write(&QueueAttributes { attributes })
-        }
+        "GetQueueAttributes" => get_attributes(broker, &read(body)?, cx),
         "SetQueueAttributes" => {
             let asked: SetQueueAttributes = read(body)?;
             broker.set_attributes(&name_in_url(asked.queue_url)?, &asked.attributes, cx.now)?;
@@ -87,14 +64,7 @@ pub fn answer(
         }
         "ListQueues" => list_queues(broker, &read(body)?, cx),
         "ListDeadLetterSourceQueues" => list_sources(broker, &read(body)?, cx),
-        "StartMessageMoveTask" => {
-            let asked: StartMove = read(body)?;
-            let source = need("SourceArn", asked.source_arn)?;
-            let rate = asked.max_number_of_messages_per_second;
-            let task_handle =
-                broker.start_move(&source, asked.destination_arn.as_deref(), rate, cx.now)?;
-            write(&TaskHandle { task_handle })
-        }
+        "StartMessageMoveTask" => start_move(broker, read(body)?, cx),
         "ListMessageMoveTasks" => list_moves(broker, read(body)?),
         "CancelMessageMoveTask" => {
             let asked: CancelMove = read(body)?;
@@ -112,6 +82,36 @@ pub fn answer(
             format!("The action {action} is not known to this endpoint."),
         )),
     }
+}
+
+fn create(broker: &mut Broker, asked: CreateQueue, cx: Context) -> Result<Vec<u8>, Refusal> {
+    let name = need("QueueName", asked.queue_name)?;
+    broker.create(&name, &asked.attributes, cx.now)?;
+    let queue_url = cx.url(&name);
+    write(&QueueUrl { queue_url })
+}
+
+fn get_url(broker: &mut Broker, asked: CreateQueue, cx: Context) -> Result<Vec<u8>, Refusal> {
+    let name = need("QueueName", asked.queue_name)?;
+    broker.touch(&name, cx.now);
+    broker.queue(&name, cx.now)?;
+    let queue_url = cx.url(&name);
+    write(&QueueUrl { queue_url })
+}
+
+fn get_attributes(broker: &mut Broker, asked: &Asked, cx: Context) -> Result<Vec<u8>, Refusal> {
+    let name = queue_of(asked)?;
+    broker.touch(&name, cx.now);
+    let attributes = broker.get_attributes(&name, &asked.attribute_names, cx.now)?;
+    write(&QueueAttributes { attributes })
+}
+
+fn start_move(broker: &mut Broker, asked: StartMove, cx: Context) -> Result<Vec<u8>, Refusal> {
+    let source = need("SourceArn", asked.source_arn)?;
+    let rate = asked.max_number_of_messages_per_second;
+    let to = asked.destination_arn.as_deref();
+    let task_handle = broker.start_move(&source, to, rate, cx.now)?;
+    write(&TaskHandle { task_handle })
 }
 
 /// A ReceiveMessage that was read and checked.

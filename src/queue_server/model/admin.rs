@@ -1,7 +1,7 @@
 //! Making, finding, changing and emptying queues.
 
 use super::attributes::Attributes;
-use super::record::Record;
+use super::record::{Change, Record};
 use super::refusal::{Code, Refusal};
 use super::{Broker, OnUse};
 use std::collections::BTreeMap;
@@ -121,10 +121,7 @@ impl Broker {
                 format!("Only one PurgeQueue operation on {name} is allowed every 60 seconds."),
             ));
         }
-        self.commit(Record::Purged {
-            queue: name.to_owned(),
-            at: self.clock,
-        });
+        self.commit_in(name, Change::Purged(self.clock));
         Ok(())
     }
 
@@ -140,11 +137,9 @@ impl Broker {
             wanted.set(key, value)?;
         }
         self.check_redrive(name, &wanted)?;
-        self.commit(Record::Changed {
-            queue: name.to_owned(),
-            at: self.clock,
-            attributes: wanted,
-        });
+        let at = self.clock;
+        let attributes = wanted;
+        self.commit_in(name, Change::Set { at, attributes });
         Ok(())
     }
 

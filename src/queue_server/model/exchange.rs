@@ -3,7 +3,7 @@
 use super::attributes::{MAX_SIZE, MAX_VISIBILITY};
 use super::message::{self, Attribute, Handle, Message, Seq};
 use super::queue::{MEMORY, Queue};
-use super::record::{Record, Sent};
+use super::record::{Change, Record, Sent};
 use super::refusal::{Code, Refusal};
 use super::{Broker, Stale};
 use std::collections::BTreeMap;
@@ -45,19 +45,6 @@ pub struct Delivery {
     pub handle: String,
 }
 
-/// What a FIFO queue compares to find a message sent twice.
-pub(super) fn deduplication_key(queue: &Queue, message: &Message) -> Option<String> {
-    let id = message
-        .deduplication
-        .as_ref()
-        .filter(|_| queue.attributes.fifo)?;
-    let group = message
-        .group
-        .as_ref()
-        .filter(|_| queue.attributes.deduplicate_by_group);
-    Some(group.map_or_else(|| id.clone(), |group| format!("{group}\0{id}")))
-}
-
 impl Broker {
     /// Sends a message; a FIFO queue that saw its deduplication id within five minutes answers as it did then.
     pub fn send(&mut self, name: &str, send: Send, now: u64) -> Result<Sent, Refusal> {
@@ -92,17 +79,17 @@ impl Broker {
             dead_from: None,
         };
         let queue = self.queue(name, now)?;
-        if let Some(first) = deduplication_key(queue, &message).and_then(|key| queue.seen(&key)) {
+        if let Some(first) = queue
+            .deduplication_key(&message)
+            .and_then(|key| queue.seen(&key))
+        {
             return Ok(first.clone());
         }
         let sent = Sent {
             id: message.id.clone(),
             seq,
         };
-        self.commit(Record::Sent {
-            queue: name.to_owned(),
-            message,
-        });
+        self.commit_in(name, Change::Sent(message));
         Ok(sent)
     }
 
@@ -164,13 +151,13 @@ impl Broker {
         }
         let leases: Vec<_> = leases.into_iter().map(|seq| (seq, self.draw())).collect();
         let deliveries = self.deliveries(name, &leases);
-        self.commit(Record::Received {
-            queue: name.to_owned(),
+        let received = Change::Received {
             at: self.clock,
             until,
             leases,
             attempt,
-        });
+        };
+        self.commit_in(name, received);
         Ok(deliveries)
     }
 
@@ -190,12 +177,12 @@ impl Broker {
         if !leases.iter().all(untouched) {
             return None;
         }
-        self.commit(Record::Hidden {
-            queue: name.to_owned(),
+        let hidden = Change::Hidden {
             messages: leases.iter().map(|(seq, _)| *seq).collect(),
             until,
             asked: false,
-        });
+        };
+        self.commit_in(name, hidden);
         Some(self.deliveries(name, &leases))
     }
 
@@ -259,10 +246,7 @@ impl Broker {
         if fifo && !queue.is_in_flight(seq) {
             return Err(expired());
         }
-        self.commit(Record::Deleted {
-            queue: name.to_owned(),
-            message: seq,
-        });
+        self.commit_in(name, Change::Deleted(seq));
         Ok(())
     }
 
@@ -304,12 +288,12 @@ impl Broker {
                 "Total VisibilityTimeout for the message is beyond the limit [43200 seconds]",
             ));
         }
-        self.commit(Record::Hidden {
-            queue: name.to_owned(),
+        let hidden = Change::Hidden {
             messages: vec![seq],
             until: self.clock + timeout * 1000,
             asked: true,
-        });
+        };
+        self.commit_in(name, hidden);
         Ok(())
     }
 

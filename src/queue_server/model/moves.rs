@@ -178,7 +178,7 @@ impl Broker {
             .rate
             .map_or(u64::MAX, |rate| elapsed * u64::from(rate) / 1000 + 1);
         let mut moved = task.moved;
-        for _ in 0..STEP {
+        while moved < task.moved + STEP {
             if moved >= due {
                 let rate = u64::from(task.rate.unwrap_or(1));
                 return Some(task.began + (moved * 1000).div_ceil(rate));

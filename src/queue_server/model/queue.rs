@@ -8,7 +8,7 @@
 
 use super::attributes::Attributes;
 use super::message::{Lease, Message, Seq};
-use super::record::Sent;
+use super::record::{Change, Sent};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// How long a FIFO queue knows a deduplication id and a receive's attempt id, in milliseconds.
@@ -201,7 +201,57 @@ impl Queue {
             .collect()
     }
 
-    /// Puts a message in.
+    /// Applies a change.
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::Set { at, attributes } => {
+                self.attributes = attributes;
+                self.modified = at;
+            }
+            Change::Purged(at) => self.clear(at),
+            Change::Sent(message) => {
+                if let Some(key) = self.deduplication_key(&message) {
+                    let (id, seq) = (message.id.clone(), message.seq);
+                    self.remember(key, message.sent, Sent { id, seq });
+                }
+                self.index(message);
+            }
+            Change::Held(message) => self.index(message),
+            Change::Seen { key, first, at } => self.remember(key, at, first),
+            Change::Received {
+                at,
+                until,
+                leases,
+                attempt,
+            } => {
+                for &(seq, token) in &leases {
+                    self.lease(seq, token, at, until);
+                }
+                if let Some(id) = attempt {
+                    self.remember_attempt(id, Attempt { at, leases });
+                }
+            }
+            Change::Hidden {
+                messages,
+                until,
+                asked,
+            } => {
+                for seq in messages {
+                    self.change(seq, |message| {
+                        message.until = until;
+                        if let Some(lease) = &mut message.lease {
+                            lease.changed |= asked;
+                        }
+                    });
+                }
+            }
+            Change::Deleted(seq) => {
+                self.unindex(seq);
+            }
+        }
+    }
+
+    /// Puts a message in that comes from another queue.
     pub fn insert(&mut self, message: Message) {
         self.index(message);
     }
@@ -212,15 +262,14 @@ impl Queue {
     }
 
     /// Alters a message in place; nothing happens when it is not there.
-    pub fn change(&mut self, seq: Seq, alter: impl FnOnce(&mut Message)) {
+    fn change(&mut self, seq: Seq, alter: impl FnOnce(&mut Message)) {
         if let Some(mut message) = self.unindex(seq) {
             alter(&mut message);
             self.index(message);
         }
     }
 
-    /// Hands a message out.
-    pub fn lease(&mut self, seq: Seq, token: u64, at: u64, until: u64) {
+    fn lease(&mut self, seq: Seq, token: u64, at: u64, until: u64) {
         self.change(seq, |message| {
             message.receives += 1;
             message.first_received.get_or_insert(at);
@@ -234,7 +283,7 @@ impl Queue {
     }
 
     /// Drops every message; what is known of sent ids stays.
-    pub fn clear(&mut self, at: u64) {
+    fn clear(&mut self, at: u64) {
         self.purged = Some(at);
         self.messages.clear();
         self.hidden.clear();
@@ -244,6 +293,19 @@ impl Queue {
         self.groups.clear();
         self.attempts.clear();
         self.attempts_by_age.clear();
+    }
+
+    /// What a FIFO queue compares to find a message sent twice.
+    pub fn deduplication_key(&self, message: &Message) -> Option<String> {
+        let id = message
+            .deduplication
+            .as_ref()
+            .filter(|_| self.attributes.fifo)?;
+        let group = message
+            .group
+            .as_ref()
+            .filter(|_| self.attributes.deduplicate_by_group);
+        Some(group.map_or_else(|| id.clone(), |group| format!("{group}\0{id}")))
     }
 
     /// What a send with this deduplication key was answered within the last five minutes.
@@ -258,8 +320,7 @@ impl Queue {
             .filter_map(|(at, key)| Some((key.as_str(), *at, &self.seen.get(key)?.1)))
     }
 
-    /// Remembers a deduplication key.
-    pub fn remember(&mut self, key: String, at: u64, sent: Sent) {
+    fn remember(&mut self, key: String, at: u64, sent: Sent) {
         if let Some((before, _)) = self.seen.insert(key.clone(), (at, sent)) {
             self.seen_by_age.remove(&(before, key.clone()));
         }
@@ -271,8 +332,7 @@ impl Queue {
         self.attempts.get(id)
     }
 
-    /// Remembers a receive by its attempt id.
-    pub fn remember_attempt(&mut self, id: String, attempt: Attempt) {
+    fn remember_attempt(&mut self, id: String, attempt: Attempt) {
         let at = attempt.at;
         if let Some(before) = self.attempts.insert(id.clone(), attempt) {
             self.attempts_by_age.remove(&(before.at, id.clone()));

@@ -9,7 +9,7 @@ use super::message::{Message, Seq};
 use super::moves::{Move, Status};
 use serde::{Deserialize, Serialize};
 
-/// One change. Times are milliseconds since 1970. The names in the journal are short, and stay.
+/// One change. Times are milliseconds since 1970. The names stand in journals, and stay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Record {
@@ -26,15 +26,6 @@ pub enum Record {
         /// Its attributes.
         attributes: Attributes,
     },
-    /// A queue's attributes were set.
-    Changed {
-        /// The queue.
-        queue: String,
-        /// When.
-        at: u64,
-        /// All of its attributes now.
-        attributes: Attributes,
-    },
     /// A queue was deleted with all in it.
     Removed {
         /// The queue.
@@ -42,70 +33,8 @@ pub enum Record {
         /// When: its name stays taken for a minute.
         at: u64,
     },
-    /// A queue was emptied.
-    Purged {
-        /// The queue.
-        queue: String,
-        /// When: there is no second purge for a minute.
-        at: u64,
-    },
-    /// A message was sent.
-    Sent {
-        /// The queue.
-        queue: String,
-        /// The message.
-        message: Message,
-    },
-    /// A message stands in a queue; only in a compacted journal.
-    Held {
-        /// The queue.
-        queue: String,
-        /// The message with its receives and its lease.
-        message: Message,
-    },
-    /// A deduplication id was seen; only in a compacted journal.
-    Seen {
-        /// The queue.
-        queue: String,
-        /// The id with its group where the scope is the group.
-        key: String,
-        /// What the first send was answered.
-        first: Sent,
-        /// When.
-        at: u64,
-    },
-    /// Messages were handed out.
-    Received {
-        /// The queue.
-        queue: String,
-        /// When.
-        at: u64,
-        /// Until when they are hidden.
-        until: u64,
-        /// The messages and the token of each one's handle.
-        leases: Vec<(Seq, u64)>,
-        /// The `ReceiveRequestAttemptId` of a FIFO queue's receive.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        attempt: Option<String>,
-    },
-    /// The end of messages' invisibility was set.
-    Hidden {
-        /// The queue.
-        queue: String,
-        /// The messages.
-        messages: Vec<Seq>,
-        /// The new end.
-        until: u64,
-        /// Whether it was a client's wish (else it is a replayed receive, which may be replayed again).
-        asked: bool,
-    },
-    /// A message was deleted.
-    Deleted {
-        /// The queue.
-        queue: String,
-        /// The message.
-        message: Seq,
-    },
+    /// Something changed in the queue of this name.
+    In(String, Change),
     /// A message was given up: it went to the dead-letter queue.
     Dead {
         /// The queue it was in.
@@ -136,7 +65,7 @@ pub enum Record {
         /// When.
         at: u64,
     },
-    /// A move ended, or is to end.
+    /// A move ended.
     MoveEnded {
         /// The task.
         task: String,
@@ -148,12 +77,77 @@ pub enum Record {
     },
 }
 
+/// A change within one queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// The queue's attributes were set: these are all of them now.
+    Set {
+        /// When.
+        at: u64,
+        /// The attributes.
+        attributes: Attributes,
+    },
+    /// The queue was emptied at this time: there is no second purge for a minute.
+    Purged(u64),
+    /// A message was sent.
+    Sent(Message),
+    /// A message stands here with its receives and its lease; only in a compacted journal.
+    Held(Message),
+    /// A deduplication id was seen; only in a compacted journal.
+    Seen {
+        /// The id with its group where the scope is the group.
+        key: String,
+        /// What the first send was answered.
+        first: Sent,
+        /// When.
+        at: u64,
+    },
+    /// Messages were handed out.
+    Received {
+        /// When.
+        at: u64,
+        /// Until when they are hidden.
+        until: u64,
+        /// The messages and the token of each one's handle.
+        leases: Vec<(Seq, u64)>,
+        /// The `ReceiveRequestAttemptId` of a FIFO queue's receive.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attempt: Option<String>,
+    },
+    /// The end of messages' invisibility was set.
+    Hidden {
+        /// The messages.
+        messages: Vec<Seq>,
+        /// The new end.
+        until: u64,
+        /// Whether it was a client's wish (else it is a replayed receive, which may be replayed again).
+        asked: bool,
+    },
+    /// A message was deleted.
+    Deleted(Seq),
+}
+
 impl Record {
     /// Whether the client must not be answered before this is on the disk itself. A receive or a change of
     /// visibility that a power failure takes back only makes a message visible too early, which at-least-once
     /// delivery allows; it is still written before the answer, so that a killed server knows its leases.
     pub fn must_be_synced(&self) -> bool {
-        !matches!(self, Record::Received { .. } | Record::Hidden { .. })
+        !matches!(
+            self,
+            Record::In(_, Change::Received { .. } | Change::Hidden { .. })
+        )
+    }
+}
+
+impl Change {
+    /// The highest place that the change gave out.
+    pub fn place(&self) -> Option<Seq> {
+        match self {
+            Change::Sent(message) | Change::Held(message) => Some(message.seq),
+            Change::Seen { first, .. } => Some(first.seq),
+            _ => None,
+        }
     }
 }
 
