@@ -280,7 +280,8 @@ impl Broker {
                 "The specified message isn't in flight.",
             ));
         }
-        let held = (self.clock - lease.received) / 1000;
+        // The wall clock may have gone back between two lives.
+        let held = self.clock.saturating_sub(lease.received) / 1000;
         if held + timeout > u64::from(MAX_VISIBILITY) {
             return Err(Refusal::parameter(
                 "VisibilityTimeout",

@@ -172,7 +172,7 @@ impl Broker {
 
     /// One task's step; the time of its next one.
     fn step(&mut self, task: Move) -> Option<u64> {
-        let elapsed = self.clock - task.began;
+        let elapsed = self.clock.saturating_sub(task.began);
         // The first message is due at once, each next one a fraction of a second later.
         let due = task
             .rate
