@@ -1,5 +1,10 @@
 //! The command line: one function a command. The only module that prints, and that reads the environment.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the command line is the edge: here the environment is read, once"
+)]
+
 mod args;
 mod live;
 mod load;

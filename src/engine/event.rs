@@ -302,7 +302,7 @@ pub fn shown(duration: Duration) -> String {
     let millis = duration.as_millis();
     match millis {
         0..1000 => format!("{millis}ms"),
-        1000..60_000 if millis % 1000 == 0 => format!("{}s", millis / 1000),
+        1000..60_000 if millis.is_multiple_of(1000) => format!("{}s", millis / 1000),
         1000..60_000 => format!("{:.1}s", duration.as_secs_f64()),
         _ => {
             let seconds = duration.as_secs();

@@ -128,6 +128,7 @@ pub(super) fn start(launch: &Launch) -> Result<Started, SpawnError> {
     // SAFETY: the closure only makes system calls on memory that was prepared before the fork.
     unsafe { command.pre_exec(move || Err(image.become_program())) };
     // The reaper waits: this handle is only a number. A child that could not exec is reaped inside `spawn`.
+    #[expect(clippy::disallowed_methods, reason = "the one place that forks")]
     let child = command.spawn().map_err(refused)?;
     Ok(Started {
         pid: child.id().cast_signed(),
