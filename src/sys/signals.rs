@@ -1,0 +1,289 @@
+//! Signals that come to `runner`, and the names of all of them.
+//!
+//! The handlers stand before anything else runs: the kernel drops what is sent to a PID 1 that has no handler for
+//! it. SIGTERM and SIGINT ask for the stop; every other signal is only told, and the engine decides whether a
+//! service is to have it.
+
+use super::reason;
+use crate::outcome::{Exit, RunError};
+use crate::shutdown::{Reason, Switch};
+use std::borrow::Cow;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The signals that ask for a stop.
+const STOPPING: [i32; 2] = [libc::SIGTERM, libc::SIGINT];
+
+/// The signals that are told from the first moment; [`Signals::listen`] adds more.
+const TOLD: [i32; 5] = [
+    libc::SIGHUP,
+    libc::SIGQUIT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGWINCH,
+];
+
+/// The signals that come to us. Whoever holds it must keep calling [`Signals::next`].
+#[derive(Debug)]
+pub struct Signals {
+    streams: Vec<(i32, Signal)>,
+    switch: Rc<Switch>,
+}
+
+impl Signals {
+    /// Installs the handlers; needs a running tokio runtime. SIGCHLD is the reaper's.
+    ///
+    /// Also unblocks every signal (a parent may have left some blocked) and ignores SIGXFSZ, so that a file size
+    /// limit is an error of the write and not our death. Children start with neither.
+    pub fn install(switch: Rc<Switch>) -> Result<Self, RunError> {
+        let mut signals = Self {
+            streams: Vec::new(),
+            switch,
+        };
+        for number in STOPPING.into_iter().chain(TOLD) {
+            signals.listen(number)?;
+        }
+        // SAFETY: `none` is initialised before use, and SIG_IGN is a valid disposition.
+        unsafe {
+            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+            let mut none = std::mem::zeroed();
+            libc::sigemptyset(&raw mut none);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        }
+        Ok(signals)
+    }
+
+    /// Listens for one more signal, such as one of a service's `forward_signals`.
+    ///
+    /// # Errors
+    /// For a signal that nobody can catch (SIGKILL, SIGSTOP), that means a fault of our own (SIGSEGV, SIGILL,
+    /// SIGFPE), or that does not exist.
+    pub fn listen(&mut self, number: i32) -> Result<(), RunError> {
+        if self.streams.iter().any(|(known, _)| *known == number) {
+            return Ok(());
+        }
+        // tokio panics on these.
+        let cannot = [
+            libc::SIGKILL,
+            libc::SIGSTOP,
+            libc::SIGSEGV,
+            libc::SIGILL,
+            libc::SIGFPE,
+        ];
+        let doing = || format!("cannot listen for {}", name(number));
+        if cannot.contains(&number) || !(1..=libc::SIGRTMAX()).contains(&number) {
+            return Err(RunError::new(
+                Exit::CONFIG,
+                doing(),
+                "no program can catch it",
+            ));
+        }
+        let stream = signal(SignalKind::from_raw(number))
+            .map_err(|error| RunError::new(Exit::SOFTWARE, doing(), reason(&error)))?;
+        self.streams.push((number, stream));
+        Ok(())
+    }
+
+    /// Waits for the next signal and returns its number. SIGTERM and SIGINT have reached the switch by then.
+    ///
+    /// May be dropped and called again without losing a signal; equal signals that come together count once.
+    pub async fn next(&mut self) -> i32 {
+        let streams = &mut self.streams;
+        let number = poll_fn(|cx| {
+            for (number, stream) in streams.iter_mut() {
+                if let Poll::Ready(Some(())) = stream.poll_recv(cx) {
+                    return Poll::Ready(*number);
+                }
+            }
+            Poll::Pending
+        })
+        .await;
+        if STOPPING.contains(&number) {
+            self.switch.request(Reason::Signal(number));
+        }
+        number
+    }
+}
+
+macro_rules! named {
+    ($($name:ident)*) => { &[$((stringify!($name), libc::$name)),*] };
+}
+
+/// The ordinary signals of Linux (signal(7)); the first name of a number is the one shown.
+const NAMES: &[(&str, i32)] = named! {
+    SIGHUP SIGINT SIGQUIT SIGILL SIGTRAP SIGABRT SIGBUS SIGFPE SIGKILL SIGUSR1 SIGSEGV SIGUSR2 SIGPIPE SIGALRM SIGTERM
+    SIGSTKFLT SIGCHLD SIGCONT SIGSTOP SIGTSTP SIGTTIN SIGTTOU SIGURG SIGXCPU SIGXFSZ SIGVTALRM SIGPROF SIGWINCH SIGIO
+    SIGPWR SIGSYS SIGIOT SIGPOLL
+};
+
+/// The number of a signal written as `SIGQUIT`, `QUIT` (in any case), `3`, `SIGRTMIN+3` or `SIGRTMAX-1`.
+pub fn parse(text: &str) -> Option<i32> {
+    let real_time = libc::SIGRTMIN()..=libc::SIGRTMAX();
+    if text.starts_with(|first: char| first.is_ascii_digit()) {
+        return text
+            .parse()
+            .ok()
+            .filter(|number| (1..=*real_time.end()).contains(number));
+    }
+    let upper = text.to_ascii_uppercase();
+    let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
+    if let Some((_, number)) = NAMES.iter().find(|(name, _)| &name[3..] == bare) {
+        return Some(*number);
+    }
+    let (base, offset) = match (bare.strip_prefix("RTMIN"), bare.strip_prefix("RTMAX")) {
+        (Some(offset), _) if offset.is_empty() || offset.starts_with('+') => {
+            (*real_time.start(), offset)
+        }
+        (_, Some(offset)) if offset.is_empty() || offset.starts_with('-') => {
+            (*real_time.end(), offset)
+        }
+        _ => return None,
+    };
+    let offset = if offset.is_empty() {
+        0
+    } else {
+        offset.parse::<i32>().ok()?
+    };
+    base.checked_add(offset)
+        .filter(|number| real_time.contains(number))
+}
+
+/// The name of a signal: `SIGTERM`, `SIGRTMIN+3`, or `signal 99` where it has none.
+pub fn name(number: i32) -> Cow<'static, str> {
+    if let Some((name, _)) = NAMES.iter().find(|(_, known)| *known == number) {
+        return Cow::Borrowed(name);
+    }
+    let first = libc::SIGRTMIN();
+    match number - first {
+        0 => Cow::Borrowed("SIGRTMIN"),
+        offset if offset > 0 && number <= libc::SIGRTMAX() => {
+            Cow::Owned(format!("SIGRTMIN+{offset}"))
+        }
+        _ => Cow::Owned(format!("signal {number}")),
+    }
+}
+
+/// Every ordinary name, for "did you mean".
+pub fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().map(|(name, _)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shutdown::{self, Stage};
+    use crate::sys::trial;
+
+    #[test]
+    fn every_number_has_a_name_that_leads_back() {
+        for number in (1..=31).chain(libc::SIGRTMIN()..=libc::SIGRTMAX()) {
+            let name = name(number);
+            assert!(name.starts_with("SIG"), "{number} is {name}");
+            assert_eq!(parse(&name), Some(number), "{name}");
+            assert_eq!(parse(&name[3..]), Some(number), "{name}");
+            assert_eq!(parse(&number.to_string()), Some(number));
+        }
+        assert_eq!(parse("sigquit"), Some(3));
+        assert_eq!(parse("SIGPOLL"), parse("IO"));
+        assert_eq!(parse("SIGRTMIN+3"), Some(libc::SIGRTMIN() + 3));
+        assert_eq!(parse("SIGRTMAX-1"), Some(libc::SIGRTMAX() - 1));
+        assert_eq!(name(15), "SIGTERM");
+        assert_eq!(name(99), "signal 99");
+    }
+
+    #[test]
+    fn what_is_no_signal_has_no_number() {
+        for text in [
+            "",
+            "0",
+            "65",
+            "-9",
+            "9x",
+            "SIG",
+            "SIGSIGTERM",
+            "TERMINATE",
+            "SIGRTMIN-1",
+            "SIGRTMAX+1",
+            "SIGRTMIN+x",
+            "SIGRTMIN+99",
+            "99999999999",
+            " TERM",
+            "SIGRTMIN++3",
+            "SIGRTMIN3",
+        ] {
+            assert_eq!(parse(text), None, "{text:?}");
+        }
+    }
+
+    fn raise(number: i32) {
+        // SAFETY: sends a signal to ourselves.
+        unsafe { libc::kill(libc::getpid(), number) };
+    }
+
+    #[test]
+    fn a_stop_signal_turns_the_switch_and_a_second_one_turns_it_further() {
+        let _alone = trial::alone();
+        trial::on_runtime(async {
+            let (switch, shutdown) = shutdown::channel();
+            let mut signals = Signals::install(Rc::new(switch)).expect("handlers");
+            raise(libc::SIGTERM);
+            assert_eq!(signals.next().await, libc::SIGTERM);
+            assert_eq!(shutdown.stage(), Stage::Stopping(Reason::Signal(15)));
+            raise(libc::SIGINT);
+            assert_eq!(signals.next().await, libc::SIGINT);
+            assert_eq!(shutdown.stage(), Stage::Killing(Reason::Signal(2)));
+        });
+    }
+
+    #[test]
+    fn other_signals_are_told_and_stop_nothing_even_where_the_parent_blocked_them() {
+        let _alone = trial::alone();
+        trial::on_runtime(async {
+            // SAFETY: the set is initialised by sigfillset.
+            unsafe {
+                let mut all = std::mem::zeroed();
+                libc::sigfillset(&raw mut all);
+                libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
+            }
+            let (switch, shutdown) = shutdown::channel();
+            let mut signals = Signals::install(Rc::new(switch)).expect("handlers");
+            let late = libc::SIGRTMIN() + 3;
+            signals.listen(late).expect("one more");
+            for number in TOLD.into_iter().chain([late]) {
+                raise(number);
+                assert_eq!(signals.next().await, number);
+            }
+            assert!(!shutdown.is_requested());
+        });
+    }
+
+    #[test]
+    fn sigterm_reaches_a_pid_1() {
+        trial::apart(libc::CLONE_NEWPID, || {
+            trial::with_processes(|processes| async move {
+                let (switch, shutdown) = shutdown::channel();
+                let mut signals = Signals::install(Rc::new(switch)).expect("handlers");
+                let sender = trial::sh("kill -TERM 1");
+                processes.spawn(&sender).expect("it starts");
+                assert_eq!(signals.next().await, libc::SIGTERM);
+                assert!(shutdown.is_requested());
+            });
+        });
+    }
+
+    #[test]
+    fn what_cannot_be_caught_is_an_error_and_no_panic() {
+        let _alone = trial::alone();
+        trial::on_runtime(async {
+            let (switch, _shutdown) = shutdown::channel();
+            let mut signals = Signals::install(Rc::new(switch)).expect("handlers");
+            for number in [libc::SIGKILL, libc::SIGSTOP, libc::SIGSEGV, 0, -1, 65] {
+                assert!(signals.listen(number).is_err(), "{number}");
+            }
+            let error = signals.listen(9).expect_err("SIGKILL").to_string();
+            assert_eq!(error, "cannot listen for SIGKILL: no program can catch it");
+        });
+    }
+}
