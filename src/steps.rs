@@ -80,6 +80,14 @@ macro_rules! step_kinds {
                 }
             }
 
+            /// "a command step": how messages call the kind.
+            fn what(key: &str) -> &'static str {
+                match key {
+                    $( $module::$Kind::KEY => $module::$Kind::WHAT, )*
+                    _ => "a step",
+                }
+            }
+
             fn properties(defs: &mut Definitions) -> serde_json::Map<String, Json> {
                 let mut map = serde_json::Map::new();
                 $( map.extend($module::$Kind::properties(defs)); )*
@@ -148,7 +156,7 @@ impl Shape for Step {
                 return None;
             }
         };
-        fields.finish("a step of this kind", reader);
+        fields.finish(Kind::what(present[0]), reader);
         Some(Self {
             common: common?,
             kind: kind?,

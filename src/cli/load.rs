@@ -47,7 +47,11 @@ fn read_templates(roles: &Roles) -> Templates {
         .into_iter()
         .filter_map(|(_, template)| template.source.literal())
         .map(|path| {
-            let read = read(Path::new(path)).map_err(|diagnostic| diagnostic.message);
+            let read = read(Path::new(path)).map_err(|diagnostic| {
+                let message = diagnostic.message;
+                let why = message.strip_prefix(path).unwrap_or(&message);
+                why.trim_start_matches(':').trim_start().to_owned()
+            });
             (path.to_owned(), read)
         })
         .collect()
