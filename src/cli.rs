@@ -25,7 +25,7 @@ pub fn main() -> ExitCode {
     code(match &args.command {
         Command::Validate(options) => offline::validate(&args.global, options),
         Command::Plan(options) => offline::plan(&args.global, options),
-        Command::Schema => offline::schema(),
+        Command::Schema(options) => offline::schema(&args.global, options),
         Command::Completions { shell } => offline::completions(*shell),
     })
 }

@@ -4,7 +4,9 @@
 //! but a text goes in, so the same code serves `run`, `validate` and an editor. Template files are read by the
 //! caller, who gets their paths from [`Roles::templates`].
 
+pub mod allow;
 pub mod check;
+pub mod gac;
 pub mod scalar;
 pub mod schema;
 pub mod shape;
@@ -53,7 +55,8 @@ pub fn read(source: &Source, diagnostics: &mut Diagnostics) -> Option<Roles> {
 
 /// The diagnostic of a file that has no keys at all.
 fn not_roles(tree: &Node) -> Diagnostic {
-    const START: &str = "begin with `version: 1` and `roles:`; `runner schema` gives the rest to an editor";
+    const START: &str =
+        "begin with `version: 1` and `roles:`; `runner schema` gives the rest to an editor";
     match tree.value {
         tree::Value::Null => {
             let start = tree.place.source.place(0..0);

@@ -12,9 +12,9 @@ pub mod wait;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use crate::diag::{Code, Diagnostic, nearest};
+use crate::diag::{Code, Diagnostic};
 use crate::roles::scalar::Text;
-use crate::roles::shape::{Definitions, Fields, Reader, Record, Shape};
+use crate::roles::shape::{Definitions, Fields, Reader, Record, Shape, meant};
 use crate::roles::spec::StepCommon;
 use crate::roles::tree::Node;
 use crate::template::file::Rules;
@@ -196,7 +196,7 @@ fn no_kind(node: &Node, reader: &mut Reader<'_>) {
                 key.place.clone(),
                 format!("there is no kind of step `{}`", key.name),
             );
-            match nearest(&key.name, Kind::KEYS.iter().copied()) {
+            match meant(&key.name, Kind::KEYS) {
                 Some(kind) => diagnostic.label(format!("did you mean `{kind}`?")),
                 None => diagnostic,
             }

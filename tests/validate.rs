@@ -11,11 +11,7 @@ use std::process::{Command, Output};
 use runner::diag::Code;
 
 /// Codes whose mistake is in no roles.yaml that a repository can hold: tests/validate_files.rs makes their files.
-const NEEDS_FILES: [Code; 3] = [
-    Code::FileUnreadable,
-    Code::FileTooLarge,
-    Code::FileNotUtf8,
-];
+const NEEDS_FILES: [Code; 3] = [Code::FileUnreadable, Code::FileTooLarge, Code::FileNotUtf8];
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -57,7 +53,11 @@ fn good_files_are_clean() {
     let mut wrong = String::new();
     for file in files(&folder("ok")) {
         let output = validate(&file);
-        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = file
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let stdout = String::from_utf8_lossy(&output.stdout);
         if output.status.code() != Some(0) || stdout != format!("{name} is clean\n") {
             wrong.push_str(&format!("── {name}\n{stdout}"));
@@ -81,7 +81,9 @@ fn bad_files_print_exactly_what_is_expected() {
         if output.status.code() != Some(1) || !output.stderr.is_empty() || found != expected {
             let code = output.status;
             let name = file.display();
-            wrong.push_str(&format!("── {name}: {code}\n{found}── expected\n{expected}"));
+            wrong.push_str(&format!(
+                "── {name}: {code}\n{found}── expected\n{expected}"
+            ));
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
@@ -112,4 +114,57 @@ fn every_code_has_a_bad_file() {
         .map(|code| code.name())
         .collect();
     assert!(missing.is_empty(), "no bad file shows {missing:?}");
+}
+
+/// What `--format json` says about a bad file.
+fn json(name: &str, args: &[&str]) -> serde_json::Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_runner"))
+        .current_dir(folder("err"))
+        .env_clear()
+        .args(["validate", "--format", "json", "--config", name])
+        .args(args)
+        .output()
+        .expect("the binary runs");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[test]
+fn twenty_five_mistakes_are_twenty_five_diagnostics_each_at_its_place() {
+    let found = json("twenty-five.yaml", &[]);
+    let list = found["diagnostics"].as_array().expect("a list");
+    let places: BTreeSet<_> = list
+        .iter()
+        .map(|d| (d["line"].as_u64(), d["column"].as_u64()))
+        .collect();
+    assert_eq!((list.len(), places.len()), (25, 25), "{found:#}");
+    let kinds: BTreeSet<_> = list.iter().map(|d| d["code"].to_string()).collect();
+    assert!(kinds.len() > 18, "{kinds:?}");
+}
+
+#[test]
+fn no_format_shows_a_value_of_a_gac() {
+    for (file, gac) in [
+        ("gac.yaml", "gac/wrong.json"),
+        ("gac-syntax.yaml", "gac/syntax.json"),
+        ("gac-list.yaml", "gac/list.json"),
+        ("gac-text.yaml", "gac/text.json"),
+    ] {
+        let text = fs::read_to_string(folder("err").join(gac)).expect("the GAC is there");
+        assert!(text.contains("canary"));
+        for format in ["text", "json", "github", "sarif"] {
+            let output = Command::new(env!("CARGO_BIN_EXE_runner"))
+                .current_dir(folder("err"))
+                .env_clear()
+                .args([
+                    "validate", "--config", file, "--gac", gac, "--format", format,
+                ])
+                .output()
+                .expect("the binary runs");
+            assert_eq!(output.status.code(), Some(1), "{file} {format}");
+            for stream in [output.stdout, output.stderr] {
+                let shown = String::from_utf8(stream).expect("text");
+                assert!(!shown.contains("canary"), "{file} {format}: {shown}");
+            }
+        }
+    }
 }

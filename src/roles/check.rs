@@ -51,7 +51,9 @@ pub fn check(roles: &Roles, templates: &Templates, diagnostics: &mut Diagnostics
 
 fn roles_are_there(cx: &mut Cx<'_>) {
     let given = cx.roles.tree.get("roles");
-    if given.is_some_and(|node| node.entries().is_empty() && node.scalar().is_none() && !node.is_list()) {
+    if given
+        .is_some_and(|node| node.entries().is_empty() && node.scalar().is_none() && !node.is_list())
+    {
         let place = cx.roles.place(&["roles"]);
         cx.diagnostics.push(
             Diagnostic::new(Code::BadValue, place, "there is no role")

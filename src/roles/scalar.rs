@@ -42,6 +42,11 @@ impl Text {
     pub fn literal(&self) -> Option<&str> {
         self.template.literal()
     }
+
+    /// Whether it only stands for a text that is not there or could not be read, which is told already.
+    pub fn is_stand_in(&self) -> bool {
+        self.raw.is_empty() && !matches!(self.place.text(), "" | "\"\"" | "''")
+    }
 }
 
 impl Shape for Text {
@@ -104,7 +109,8 @@ impl Shape for Condition {
                         .push(Diagnostic::new(Code::WrongType, tag, message).help(help));
                 }
                 None => {
-                    let help = "write an expression, such as INITIAL_DEPLOYMENT or \"DATA_SET == 'prod'\"";
+                    let help =
+                        "write an expression, such as INITIAL_DEPLOYMENT or \"DATA_SET == 'prod'\"";
                     reader.wrong_type_help(node, "a condition", Some(help.to_owned()));
                 }
             }
@@ -126,7 +132,9 @@ fn tag_before(node: &Node) -> Option<Place> {
     let source = &node.place.source;
     let line = source.line(node.place.start().0);
     let before = source.text()[line.start..node.place.range.start.max(line.start)].trim_end();
-    let tag = before.rfind(['!', ' ']).filter(|at| before[*at..].starts_with('!'))?;
+    let tag = before
+        .rfind(['!', ' '])
+        .filter(|at| before[*at..].starts_with('!'))?;
     let named = before.len() > tag + 1 && matches!(node.value, Value::Null);
     named.then(|| source.place(line.start + tag..line.start + before.len()))
 }
@@ -419,7 +427,9 @@ impl Shape for Opaque {
 
 /// The cure for a number in quotes.
 fn unquote(node: &Node) -> Option<String> {
-    let number = node.scalar().is_some_and(|text| text.parse::<f64>().is_ok());
+    let number = node
+        .scalar()
+        .is_some_and(|text| text.parse::<f64>().is_ok());
     number.then(|| "write it without quotes".to_owned())
 }
 

@@ -39,7 +39,11 @@ pub fn is_schema(schema: &Json) -> Result<(), (Vec<String>, String)> {
         _ => json.get(step),
     });
     let shown = value.map_or_else(|| "this".to_owned(), |value| format!("`{value}`"));
-    let shown = if shown.chars().count() > 60 { "this".to_owned() } else { shown };
+    let shown = if shown.chars().count() > 60 {
+        "this".to_owned()
+    } else {
+        shown
+    };
     let message = match path.last() {
         Some(key) => format!("{shown} cannot stand under `{key}` in a JSON Schema"),
         None => format!("this is not a JSON Schema: {error}"),
@@ -77,6 +81,9 @@ mod tests {
     fn what_is_not_a_schema_is_said() {
         let (path, message) = is_schema(&json!({ "type": "objekt" })).unwrap_err();
         assert_eq!(path, ["type"]);
-        assert_eq!(message, "`\"objekt\"` cannot stand under `type` in a JSON Schema");
+        assert_eq!(
+            message,
+            "`\"objekt\"` cannot stand under `type` in a JSON Schema"
+        );
     }
 }

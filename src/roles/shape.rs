@@ -18,7 +18,7 @@ use super::tree::Node;
 use crate::source::Place;
 
 pub use basic::not_a_word;
-pub use fields::{Fields, default_value, empty_record, read_record};
+pub use fields::{Fields, default_value, empty_record, meant, read_record};
 pub use reader::{Reader, Use, Used, inside};
 
 /// A type that stands in roles.yaml.

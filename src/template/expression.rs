@@ -281,15 +281,22 @@ fn syntax(source: &str, error: &minijinja::Error) -> Fault {
     if detail.starts_with("unexpected end of input") {
         let last = tokens.last().map_or(range, |(_, at)| at.clone());
         let message = match tokens.last() {
-            Some((_, at)) => format!("the expression ends where `{}` needs something behind it", word(at)),
+            Some((_, at)) => format!(
+                "the expression ends where `{}` needs something behind it",
+                word(at)
+            ),
             None => "the expression is empty".to_owned(),
         };
         return Fault::new(Code::ExpressionSyntax, last, message);
     }
     if let Some((name, default)) = source.split_once(":-") {
         let colon = name.len()..name.len() + 2;
-        return Fault::new(Code::ExpressionSyntax, colon, "`:-` is the shell's way to give a default")
-            .help(format!("write ${{{}|default('{default}')}}", name.trim()));
+        return Fault::new(
+            Code::ExpressionSyntax,
+            colon,
+            "`:-` is the shell's way to give a default",
+        )
+        .help(format!("write ${{{}|default('{default}')}}", name.trim()));
     }
     // What other languages write otherwise.
     const FOREIGN: &[(&str, &str)] = &[
@@ -313,7 +320,8 @@ fn syntax(source: &str, error: &minijinja::Error) -> Fault {
         }
         if let Some((sign, help)) = FOREIGN.iter().find(|(sign, _)| rest.starts_with(sign)) {
             let message = format!("expressions have no `{sign}`");
-            return Fault::new(Code::ExpressionSyntax, start..start + sign.len(), message).help(*help);
+            return Fault::new(Code::ExpressionSyntax, start..start + sign.len(), message)
+                .help(*help);
         }
     }
     let text = source.get(range.clone()).unwrap_or("").trim();
@@ -393,7 +401,11 @@ fn comparisons_fit(source: &str, tokens: &[(Kind, Range<usize>)]) -> Result<(), 
         let text_right = *right == Kind::Word
             && is_text(source, tokens, at + 2)
             && !follows(source, tokens, at + 2, &["|", "(", ".", "["]);
-        let name = if text_left { &source[l.clone()] } else { &source[r.clone()] };
+        let name = if text_left {
+            &source[l.clone()]
+        } else {
+            &source[r.clone()]
+        };
         let other = if text_left { (right, r) } else { (left, l) };
         let shown = &source[other.1.clone()];
         let number = *other.0 == Kind::Number;
@@ -404,7 +416,8 @@ fn comparisons_fit(source: &str, tokens: &[(Kind, Range<usize>)]) -> Result<(), 
         }
         match sign {
             "<" | ">" | "<=" | ">=" if number => {
-                let message = format!("`{name}` is a text, and a text has no order beside a number");
+                let message =
+                    format!("`{name}` is a text, and a text has no order beside a number");
                 return Err(fault(message).help(format!("write {name}|int")));
             }
             "==" | "!=" if number || truth => {
@@ -422,7 +435,9 @@ fn comparisons_fit(source: &str, tokens: &[(Kind, Range<usize>)]) -> Result<(), 
             "-" | "*" | "/" | "//" | "%" | "**" => {
                 let message = format!("`{name}` is a text, and `{sign}` needs numbers");
                 return Err(fault(message).help(match sign {
-                    "-" => format!("write {name}|int for a number; `~` joins texts; no name has a `-`"),
+                    "-" => {
+                        format!("write {name}|int for a number; `~` joins texts; no name has a `-`")
+                    }
                     _ => format!("write {name}|int for a number"),
                 }));
             }
@@ -436,7 +451,16 @@ fn comparisons_fit(source: &str, tokens: &[(Kind, Range<usize>)]) -> Result<(), 
 /// names that are numbers.
 fn is_text(source: &str, tokens: &[(Kind, Range<usize>)], at: usize) -> bool {
     let word = &source[tokens[at].1.clone()];
-    let text_filters = ["capitalize", "lower", "replace", "string", "title", "trim", "upper", "urlencode"];
+    let text_filters = [
+        "capitalize",
+        "lower",
+        "replace",
+        "string",
+        "title",
+        "trim",
+        "upper",
+        "urlencode",
+    ];
     if preceded_by(source, tokens, at, &["|"]) {
         return text_filters.contains(&word);
     }

@@ -68,7 +68,9 @@ fn programs(roles: &Roles) -> Vec<(&Command, Option<&Text>)> {
             }
             let folder = service.working_dir.as_ref();
             all.push((&service.command, folder));
-            let probes = [&service.readiness, &service.liveness].into_iter().flatten();
+            let probes = [&service.readiness, &service.liveness]
+                .into_iter()
+                .flatten();
             all.extend(probes.filter_map(|probe| Some((probe.exec.as_ref()?, folder))));
         }
         for queue in role.queues.values() {

@@ -95,7 +95,11 @@ fn visible(cx: &mut Cx<'_>, path: &[&str], name: &str, place: Place) {
     {
         let keys = &cx.roles.file.settings.keys;
         let declared = |name: &str| keys.get(name).is_some_and(|key| key.secret == Some(true));
-        let root = cx.graph.reach([name]).into_iter().find(|name| declared(name));
+        let root = cx
+            .graph
+            .reach([name])
+            .into_iter()
+            .find(|name| declared(name));
         let message = match root.filter(|_| !declared(name)) {
             Some(root) => format!("`{name}`, made of the secret `{root}`, would be seen {seen}"),
             None => format!("the secret `{name}` would be seen {seen}"),
@@ -124,7 +128,10 @@ fn constant(cx: &mut Cx<'_>, used: &Use) {
     }
     // No layer gives anything: every value is the file's own.
     let (values, problems) = crate::settings::resolve(settings, &cx.graph, &[], &reached);
-    if problems.iter().any(|problem| matches!(problem, Problem::Expression { .. })) {
+    if problems
+        .iter()
+        .any(|problem| matches!(problem, Problem::Expression { .. }))
+    {
         return;
     }
     if let Ok(holds) = condition.holds(&|name| values.item(name)) {
@@ -150,7 +157,9 @@ fn script(cx: &mut Cx<'_>, path: &[&str], name: &str, place: Place) {
     let inside = path.last() == Some(&"shell") && !RESERVED.contains(&name);
     if inside && cx.declared(name) && !cx.graph.is_tainted(name) {
         let message = format!("what `{name}` holds becomes a part of the script, as code");
-        let help = format!("hand it over: `environment: {{ {name}: \"${{{name}}}\" }}`, and write \"$${{{name}}}\" in the script");
+        let help = format!(
+            "hand it over: `environment: {{ {name}: \"${{{name}}}\" }}`, and write \"$${{{name}}}\" in the script"
+        );
         cx.diagnostics
             .push(Diagnostic::new(Code::ShellInjection, place, message).help(help));
     }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Cx;
-use crate::diag::{Code, Diagnostic, nearest};
+use crate::diag::{Code, Diagnostic};
 use crate::roles::scalar::Text;
-use crate::roles::tree::{Key, Node, Value};
+use crate::roles::shape::meant;
 use crate::roles::spec::{Handler, Loop, Probe, Queue, Role};
+use crate::roles::tree::{Key, Node, Value};
 use crate::steps::{Kind, Step};
 use crate::target::Target;
 
@@ -53,7 +54,11 @@ fn exactly_one(cx: &mut Cx<'_>, path: &[&str], what: &str, keys: &[&str]) {
     let Some(node) = cx.roles.tree.at(path) else {
         return;
     };
-    let given: Vec<&str> = keys.iter().copied().filter(|key| node.get(key).is_some()).collect();
+    let given: Vec<&str> = keys
+        .iter()
+        .copied()
+        .filter(|key| node.get(key).is_some())
+        .collect();
     let all: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
     let help = format!("write exactly one of {}", all.join(", "));
     match given.as_slice() {
@@ -61,7 +66,7 @@ fn exactly_one(cx: &mut Cx<'_>, path: &[&str], what: &str, keys: &[&str]) {
         [] => {
             let readable = matches!(node.value, Value::Map(_) | Value::Null);
             // A key that was meant for one of them is an unknown key, and that mistake is told already.
-            let meant = |key: &Key| nearest(&key.name, keys.iter().copied()).is_some();
+            let meant = |key: &Key| meant(&key.name, keys).is_some();
             if readable && !node.entries().iter().any(|(key, _)| meant(key)) {
                 let message = format!("{what} has none of {}", all.join(", "));
                 let place = cx.roles.place(path);
@@ -75,7 +80,10 @@ fn exactly_one(cx: &mut Cx<'_>, path: &[&str], what: &str, keys: &[&str]) {
 
 fn excluded(cx: &mut Cx<'_>, path: &[&str], what: &str, keys: [&str; 2], help: String) {
     let [first, second] = keys.map(|key| cx.roles.place(&[path, &[key]].concat()));
-    let message = format!("{what} has `{}` and `{}`, which exclude each other", keys[0], keys[1]);
+    let message = format!(
+        "{what} has `{}` and `{}`, which exclude each other",
+        keys[0], keys[1]
+    );
     cx.diagnostics.push(
         Diagnostic::new(Code::BadValue, second, message)
             .related(first, "the other one")
@@ -89,6 +97,9 @@ fn check_target(
     text: &Text,
     parse: fn(&str) -> Result<Target, crate::target::TargetError>,
 ) {
+    if text.is_stand_in() {
+        return;
+    }
     // The host and the scheme can be judged where only later parts have expressions: a number stands for them.
     let standing = match text.literal() {
         Some(literal) => literal.to_owned(),
@@ -104,13 +115,13 @@ fn check_target(
     if let Err(error) = parse(&standing) {
         let message = match text.literal() {
             Some(_) => error.message,
-            None => error
-                .message
-                .replace(&crate::target::redact(&standing), &crate::target::redact(&text.raw)),
+            None => error.message.replace(
+                &crate::target::redact(&standing),
+                &crate::target::redact(&text.raw),
+            ),
         };
-        cx.diagnostics.push(
-            Diagnostic::new(Code::BadTarget, text.place.clone(), message).help(error.help),
-        );
+        cx.diagnostics
+            .push(Diagnostic::new(Code::BadTarget, text.place.clone(), message).help(error.help));
     }
 }
 
@@ -118,7 +129,12 @@ fn check_step(cx: &mut Cx<'_>, path: &[&str], step: &Step) {
     match &step.kind {
         Kind::Wait(step) => {
             let spec = &step.wait;
-            exactly_one(cx, &[path, &["wait"]].concat(), "a wait", &["tcp", "http", "file"]);
+            exactly_one(
+                cx,
+                &[path, &["wait"]].concat(),
+                "a wait",
+                &["tcp", "http", "file"],
+            );
             if let Some(text) = &spec.tcp {
                 check_target(cx, text, Target::parse_tcp);
             }
@@ -174,10 +190,11 @@ fn check_loop(cx: &mut Cx<'_>, path: &[&str], spec: &Loop) {
             let message = format!(
                 "a run may take {timeout}, longer than the beat of {every}: ticks would be skipped"
             );
-            cx.diagnostics.push(
-                Diagnostic::new(Code::LoopTimeout, place, message)
-                    .related(cx.roles.value_place(&[path, &["every"]].concat()), "the beat"),
-            );
+            cx.diagnostics
+                .push(Diagnostic::new(Code::LoopTimeout, place, message).related(
+                    cx.roles.value_place(&[path, &["every"]].concat()),
+                    "the beat",
+                ));
         }
     }
 }
@@ -185,7 +202,12 @@ fn check_loop(cx: &mut Cx<'_>, path: &[&str], spec: &Loop) {
 fn check_queue(cx: &mut Cx<'_>, path: &[&str], spec: &Queue) {
     let handler: &Handler = &spec.handler;
     let handler_path = [path, &["handler"]].concat();
-    exactly_one(cx, &handler_path, "a handler", &["command", "worker", "http"]);
+    exactly_one(
+        cx,
+        &handler_path,
+        "a handler",
+        &["command", "worker", "http"],
+    );
     if let Some(text) = &handler.http {
         check_target(cx, text, Target::parse_http);
     }
@@ -223,7 +245,9 @@ fn check_queue(cx: &mut Cx<'_>, path: &[&str], spec: &Queue) {
         }
     }
     if spec.visibility_timeout.0 < Duration::from_secs(2) {
-        let place = cx.roles.value_place(&[path, &["visibility_timeout"]].concat());
+        let place = cx
+            .roles
+            .value_place(&[path, &["visibility_timeout"]].concat());
         let message = "a heartbeat cannot keep a visibility of less than 2s";
         cx.diagnostics
             .push(Diagnostic::new(Code::BadValue, place, message));
@@ -236,7 +260,8 @@ fn check_queue(cx: &mut Cx<'_>, path: &[&str], spec: &Queue) {
         let message = "a queue cannot be its own dead-letter queue";
         let queue = cx.roles.value_place(&[path, &["queue"]].concat());
         cx.diagnostics.push(
-            Diagnostic::new(Code::BadValue, text.place.clone(), message).related(queue, "the queue"),
+            Diagnostic::new(Code::BadValue, text.place.clone(), message)
+                .related(queue, "the queue"),
         );
     }
     if cx.roles.tree.at(&dead_letter).is_none() {
@@ -265,7 +290,9 @@ fn ports(cx: &mut Cx<'_>, role: &str, spec: &Role) {
     let mut taken: BTreeMap<u32, (String, &str)> = BTreeMap::new();
     for (name, service) in &spec.services {
         let Some(port) = service.port else { continue };
-        let place = cx.roles.value_place(&["roles", role, "services", name, "port"]);
+        let place = cx
+            .roles
+            .value_place(&["roles", role, "services", name, "port"]);
         let last = u32::from(port.0).saturating_add(service.replicas.0 - 1);
         if last > 65535 {
             let message = format!(

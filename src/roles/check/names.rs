@@ -14,7 +14,11 @@ impl Cx<'_> {
         let tree = &self.roles.tree;
         let under = |node: &Node, key: &str| match &node.value {
             Value::Map(entries) => {
-                let misspelt = || entries.iter().any(|(k, _)| nearest(&k.name, [key]).is_some());
+                let misspelt = || {
+                    entries
+                        .iter()
+                        .any(|(k, _)| nearest(&k.name, [key]).is_some())
+                };
                 node.get(key).is_none() && misspelt()
             }
             Value::Null => false,

@@ -30,12 +30,18 @@ pub fn check(cx: &mut Cx<'_>) {
     let Some(row) = FARGATE.iter().find(|row| row.0 == cpu) else {
         let sizes: Vec<String> = FARGATE.iter().map(|row| row.0.to_string()).collect();
         cx.diagnostics.push(
-            Diagnostic::new(Code::EcsSize, place, format!("Fargate has no task of {cpu} CPU units"))
-                .help(format!("it has {}; 1024 are one CPU", sizes.join(", "))),
+            Diagnostic::new(
+                Code::EcsSize,
+                place,
+                format!("Fargate has no task of {cpu} CPU units"),
+            )
+            .help(format!("it has {}; 1024 are one CPU", sizes.join(", "))),
         );
         return;
     };
-    let Some(memory) = platform.memory else { return };
+    let Some(memory) = platform.memory else {
+        return;
+    };
     if !fits(memory, *row) {
         let (cpu, least, most, step) = *row;
         let sizes = match cpu {

@@ -28,7 +28,9 @@ fn declarations(cx: &mut Cx<'_>) {
                 if identifier {
                     format!("`{name}` is a name that expressions have already")
                 } else {
-                    format!("`{name}` cannot be a setting's name: it could not stand in an expression")
+                    format!(
+                        "`{name}` cannot be a setting's name: it could not stand in an expression"
+                    )
                 },
             );
             if !identifier {
@@ -42,11 +44,15 @@ fn declarations(cx: &mut Cx<'_>) {
             }
             cx.diagnostics.push(diagnostic);
         }
-        let readable = cx.roles.tree.at(&["settings", "keys", name]).is_none_or(|node| {
-            (key.required.is_some() || node.get("required").is_none())
-                && (key.default.is_some() || node.get("default").is_none())
-                && (key.value.is_some() || node.get("value").is_none())
-        });
+        let readable = cx
+            .roles
+            .tree
+            .at(&["settings", "keys", name])
+            .is_none_or(|node| {
+                (key.required.is_some() || node.get("required").is_none())
+                    && (key.default.is_some() || node.get("default").is_none())
+                    && (key.value.is_some() || node.get("value").is_none())
+            });
         if key.kind().is_none() && readable {
             let given: Vec<_> = [
                 ("required", key.required == Some(true)),

@@ -55,7 +55,10 @@ pub fn check(cx: &mut Cx<'_>) {
         if !chain.is_empty() && needed > budget && longest > Duration::ZERO {
             let (message, label) = match chain.as_slice() {
                 [alone] => (
-                    format!("`{alone}` may take {} to stop, and the role has {budget}", Period(longest)),
+                    format!(
+                        "`{alone}` may take {} to stop, and the role has {budget}",
+                        Period(longest)
+                    ),
                     "what it may take",
                 ),
                 _ => (

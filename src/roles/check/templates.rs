@@ -10,12 +10,13 @@ use crate::template::file::File;
 
 pub fn check(cx: &mut Cx<'_>) {
     let roles = cx.roles;
-    for (path, template) in roles.templates() {
-        let mut path: Vec<&str> = path.iter().map(String::as_str).collect();
-        path.extend(["render", "source"]);
+    for (_, template) in roles.templates() {
         let Some(name) = template.source.literal() else {
             continue;
         };
+        if template.source.is_stand_in() {
+            continue;
+        }
         match cx.templates.get(name) {
             Some(Ok(source)) => {
                 let (file, faults) = File::parse(source.text(), template.rules);
@@ -85,12 +86,15 @@ fn destinations(cx: &mut Cx<'_>) {
     let roles = cx.roles;
     let steps = roles.steps();
     for (_, template) in roles.templates() {
-        if path(template.source) == path(template.destination) {
+        if path(template.source) == path(template.destination) && !template.source.raw.is_empty() {
             cx.diagnostics.push(
                 Diagnostic::new(
                     Code::DuplicateDestination,
                     template.destination.place.clone(),
-                    format!("the template `{}` would be written over by itself", template.source.raw),
+                    format!(
+                        "the template `{}` would be written over by itself",
+                        template.source.raw
+                    ),
                 )
                 .related(template.source.place.clone(), "the template"),
             );

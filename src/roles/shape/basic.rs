@@ -84,7 +84,9 @@ impl<T: Shape> Shape for IndexMap<String, T> {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         if !matches!(node.value, Value::Map(_) | Value::Null) {
             let (expected, help) = match reader.key() {
-                "environment" | "headers" => ("names with their values", "write `NAME: value`, one a line"),
+                "environment" | "headers" => {
+                    ("names with their values", "write `NAME: value`, one a line")
+                }
                 "depends_on" => (
                     "members with their conditions",
                     "write `NAME: { condition: started }`, one a line",
@@ -100,7 +102,9 @@ impl<T: Shape> Shape for IndexMap<String, T> {
         let mut map = IndexMap::new();
         for (key, node) in node.entries() {
             check_name(key, reader);
-            if let Some(value) = reader.under(key.name.clone(), &key.place, |reader| T::read(node, reader)) {
+            if let Some(value) =
+                reader.under(key.name.clone(), &key.place, |reader| T::read(node, reader))
+            {
                 map.insert(key.name.clone(), value);
             }
         }

@@ -68,9 +68,7 @@ impl<'a> Fields<'a> {
         default: impl FnOnce() -> Option<T>,
     ) -> Option<T> {
         self.entry(key)
-            .and_then(|(name, node)| {
-                reader.under(key, &name.place, |reader| T::read(node, reader))
-            })
+            .and_then(|(name, node)| reader.under(key, &name.place, |reader| T::read(node, reader)))
             .or_else(default)
     }
 
@@ -86,7 +84,8 @@ impl<'a> Fields<'a> {
                 key.place.clone(),
                 format!("unknown key `{}` in {what}", key.name),
             );
-            let meant = self.meant(&key.name);
+            let free = self.taken.iter().copied().filter(|name| !self.has(name));
+            let meant = meant(&key.name, &free.collect::<Vec<_>>());
             self.missing.retain(|missing| Some(*missing) != meant);
             reader.diagnostics.push(match meant {
                 Some(name) => diagnostic.label(format!("did you mean `{name}`?")),
@@ -105,19 +104,18 @@ impl<'a> Fields<'a> {
                 .push(Diagnostic::new(Code::MissingKey, place, message));
         }
     }
+}
 
-    /// The key that somebody meant who wrote `found`: one that is not there yet, of a like name or of a like meaning
-    /// elsewhere.
-    fn meant(&self, found: &str) -> Option<&'static str> {
-        let free = |name: &&str| !self.has(name);
-        let elsewhere = ELSEWHERE
-            .iter()
-            .filter(|(other, _)| other.eq_ignore_ascii_case(found))
-            .find_map(|(_, ours)| self.taken.iter().copied().find(|taken| taken == ours));
-        nearest(found, self.taken.iter().copied().filter(free))
-            .and_then(|near| self.taken.iter().copied().find(|taken| *taken == near))
-            .or(elsewhere.filter(free))
-    }
+/// The key among `free` that somebody meant who wrote `found`: one of a like name, or what it is called elsewhere.
+pub fn meant<'k>(found: &str, free: &[&'k str]) -> Option<&'k str> {
+    let elsewhere = || {
+        let mut names = ELSEWHERE.iter();
+        names.find_map(|(other, ours)| {
+            let same = other.eq_ignore_ascii_case(found);
+            free.iter().copied().find(|key| same && key == ours)
+        })
+    };
+    nearest(found, free.iter().copied()).or_else(elsewhere)
 }
 
 /// What Compose, Kubernetes, GitHub Actions, systemd and supervisord call what we call otherwise.

@@ -105,7 +105,11 @@ fn trap(source: &Source, place: &Place) -> Option<Diagnostic> {
         let after = rest[end..].find([' ', ',', '}', ']']);
         let end = after.map_or(rest.len(), |after| end + after);
         let whole = source.place(dollar - value.len()..dollar + end);
-        let quote = if whole.text().contains('"') { '\'' } else { '"' };
+        let quote = if whole.text().contains('"') {
+            '\''
+        } else {
+            '"'
+        };
         let help = format!("put the value in quotes: {quote}{}{quote}", whole.text());
         return syntax(
             whole,
@@ -118,7 +122,10 @@ fn trap(source: &Source, place: &Place) -> Option<Diagnostic> {
     let token = &text[at..line.end.max(at)];
     if let Some((found, c)) = token.char_indices().find(|(_, c)| strange(*c)) {
         let place = source.place(at + found..at + found + c.len_utf8());
-        let message = format!("a control character (U+{:04X}) cannot stand in YAML", u32::from(c));
+        let message = format!(
+            "a control character (U+{:04X}) cannot stand in YAML",
+            u32::from(c)
+        );
         let help = "remove it; inside double quotes it can be written as `\\x07` or `\\u0007`";
         let help = help.replace("07", &format!("{:02x}", u32::from(c)));
         return syntax(place, &message, help);
@@ -192,12 +199,16 @@ fn grammar(source: &Source, place: Place, sentence: &str) -> Diagnostic {
             let place = source.place(open..open + 1);
             let message = format!("this `{}` is not closed", place.text());
             let close = if place.text() == "[" { ']' } else { '}' };
-            Diagnostic::new(Code::YamlSyntax, place, message)
-                .help(format!("close it with `{close}`; a comma stands between two entries"))
+            Diagnostic::new(Code::YamlSyntax, place, message).help(format!(
+                "close it with `{close}`; a comma stands between two entries"
+            ))
         })
     };
     if has("unclosed quote") || has("unexpected document indicator") {
-        return make("this quote is not closed", "close it; in single quotes a quote is written twice: 'it''s'");
+        return make(
+            "this quote is not closed",
+            "close it; in single quotes a quote is written twice: 'it''s'",
+        );
     }
     if let Some(diagnostic) = unclosed() {
         return diagnostic;
@@ -205,12 +216,19 @@ fn grammar(source: &Source, place: Place, sentence: &str) -> Diagnostic {
     if has("trailing content after") {
         let line = source.line(place.start().0);
         let value = text[..line.end].get(line.start..).unwrap_or("");
-        let value = value.split_once(": ").map_or(value, |(_, value)| value).trim();
+        let value = value
+            .split_once(": ")
+            .map_or(value, |(_, value)| value)
+            .trim();
         let value = value.trim_start_matches("- ");
-        let same = |quote: char| value.len() > 2 && value.starts_with(quote) && value.ends_with(quote);
+        let same =
+            |quote: char| value.len() > 2 && value.starts_with(quote) && value.ends_with(quote);
         if same('\'') {
             let inner = &value[1..value.len() - 1];
-            let help = format!("in single quotes a quote is written twice: '{}'", inner.replace('\'', "''"));
+            let help = format!(
+                "in single quotes a quote is written twice: '{}'",
+                inner.replace('\'', "''")
+            );
             return make("a text goes on after its closing quote", &help);
         }
         if same('"') {
@@ -232,7 +250,10 @@ fn grammar(source: &Source, place: Place, sentence: &str) -> Diagnostic {
         );
     }
     if has("misplaced bracket") {
-        return make("this bracket closes nothing", "remove it, or open it before");
+        return make(
+            "this bracket closes nothing",
+            "remove it, or open it before",
+        );
     }
     if has("block sequence entries") {
         return make(
@@ -241,7 +262,10 @@ fn grammar(source: &Source, place: Place, sentence: &str) -> Diagnostic {
         );
     }
     if has("invalid u64") || has("invalid i64") || has("invalid bool") || has("invalid float") {
-        return make("a value that does not fit its tag", "remove the tag (`!!…`)");
+        return make(
+            "a value that does not fit its tag",
+            "remove the tag (`!!…`)",
+        );
     }
     if has("unknown anchor") {
         return make(
@@ -249,7 +273,11 @@ fn grammar(source: &Source, place: Place, sentence: &str) -> Diagnostic {
             "an alias `*name` stands for what was marked with `&name` above; put it in quotes if it is a text",
         );
     }
-    if has("did not find expected key") || has("expected '-' indicator") || has("simple key") || has("indent") {
+    if has("did not find expected key")
+        || has("expected '-' indicator")
+        || has("simple key")
+        || has("indent")
+    {
         return make(
             "this line does not fit the indentation above it",
             "the entries of one list or mapping begin in the same column, and each key ends in `:`",
@@ -262,9 +290,16 @@ fn grammar(source: &Source, place: Place, sentence: &str) -> Diagnostic {
         );
     }
     if has("expected ',' or") {
-        return make("a `,` or the closing bracket is missing here", "two entries have a comma between them");
+        return make(
+            "a `,` or the closing bracket is missing here",
+            "two entries have a comma between them",
+        );
     }
-    if has("cannot start any token") || has("reserved") || has("unexpected character") || has("any token") {
+    if has("cannot start any token")
+        || has("reserved")
+        || has("unexpected character")
+        || has("any token")
+    {
         return make(
             "a value cannot begin with this character",
             "put the value in quotes",
