@@ -36,7 +36,7 @@ pub fn main() -> ExitCode {
         Command::Explain(options) => return values::explain(&args.global, options),
         Command::Validate(options) => offline::validate(&args.global, options),
         Command::Plan(options) => offline::plan(&args.global, options),
-        Command::Schema => offline::schema(),
+        Command::Schema(options) => offline::schema(&args.global, options),
         Command::Completions { shell } => offline::completions(*shell),
     })
 }

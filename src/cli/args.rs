@@ -93,7 +93,7 @@ pub enum Command {
     /// Run one command after a role's steps, in the container's environment
     Exec(Exec),
     /// Print the JSON Schema of roles.yaml
-    Schema,
+    Schema(Schema),
     /// Print shell completions
     Completions {
         /// The shell
@@ -115,9 +115,19 @@ pub struct Validate {
     /// Also check a GAC, the JSON of the secret; `-` reads it from stdin
     #[arg(long, value_name = "FILE")]
     pub gac: Option<String>,
+    /// Also look up every program that a role runs; for use inside the image
+    #[arg(long)]
+    pub check_commands: bool,
     /// Count warnings as findings
     #[arg(long)]
     pub deny_warnings: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Schema {
+    /// The schema of the GAC that roles.yaml declares, instead
+    #[arg(long)]
+    pub gac: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
