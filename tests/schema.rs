@@ -17,7 +17,9 @@ fn root() -> &'static Path {
 /// The YAML files of a folder as JSON, those left out that are not YAML.
 fn files(folder: &str) -> Vec<(PathBuf, serde_json::Value)> {
     let entries = fs::read_dir(root().join("tests/roles").join(folder)).expect("the folder");
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
     files.retain(|path| path.extension().is_some_and(|ending| ending == "yaml"));
     files.sort();
     files
@@ -39,7 +41,10 @@ fn the_checked_in_schema_is_the_program_s() {
         fs::write(&path, &text).expect("the schema can be written");
     }
     let found = fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == text, "schema/roles.schema.json is old: run with UPDATE=1");
+    assert!(
+        found == text,
+        "schema/roles.schema.json is old: run with UPDATE=1"
+    );
 }
 
 #[test]
@@ -74,7 +79,11 @@ fn a_file_of_another_shape_is_refused_by_the_schema_too() {
             if ["keys-not-texts"].contains(&name.as_ref()) {
                 continue;
             }
-            assert!(!schema.is_valid(&json), "{} passes the schema", path.display());
+            assert!(
+                !schema.is_valid(&json),
+                "{} passes the schema",
+                path.display()
+            );
             refused += 1;
         }
     }
@@ -97,11 +106,17 @@ fn one_wrong_key_or_type_anywhere_is_refused_by_both() {
         if pointer.contains("message_schema") || pointer.contains("/http/json") {
             continue;
         }
-        for wrong in [serde_json::json!([[1]]), serde_json::json!({ "no such key": 1 })] {
+        for wrong in [
+            serde_json::json!([[1]]),
+            serde_json::json!({ "no such key": 1 }),
+        ] {
             let mut bad = good.clone();
             *bad.pointer_mut(&pointer).expect("the place") = wrong;
             let (ours, theirs) = (is_read(&bad), schema.is_valid(&bad));
-            assert!(!ours && !theirs, "{pointer}: read {ours}, schema {theirs}\n{bad:#}");
+            assert!(
+                !ours && !theirs,
+                "{pointer}: read {ours}, schema {theirs}\n{bad:#}"
+            );
             seen += 1;
         }
     }
