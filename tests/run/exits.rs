@@ -95,7 +95,11 @@ fn members_that_stop_as_told_end_the_role_with_0() {
         let running = place.start(&["run", "r"]);
         running.wait_event("started");
         running.signal(signal);
-        let name = if signal == libc::SIGTERM { "SIGTERM" } else { "SIGINT" };
+        let name = if signal == libc::SIGTERM {
+            "SIGTERM"
+        } else {
+            "SIGINT"
+        };
         running
             .wait()
             .expect(0, &format!("stopped in order by {name}"));
@@ -138,7 +142,11 @@ fn a_wrong_command_line_is_64() {
         .expect(64, "cannot play the role `q`, named on the command line");
     for args in [&["--help"][..], &["run", "--help"], &["--version"]] {
         let ended = place.run(args);
-        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{args:?}");
+        assert_eq!(
+            (ended.code, ended.stderr.as_str()),
+            (Some(0), ""),
+            "{args:?}"
+        );
         assert!(!ended.stdout.is_empty());
     }
 }
