@@ -116,11 +116,9 @@ async fn until(when: Option<Instant>) {
 /// Why a program could not be started, as an operator reads it.
 pub fn start_error(launch: &Launch, error: &crate::sys::process::SpawnError) -> RunError {
     let program = launch.program.to_string_lossy();
-    RunError::new(
-        error.exit(),
-        format!("cannot start `{program}`"),
-        error.to_string(),
-    )
+    error
+        .clone()
+        .into_run_error(format!("cannot start `{program}`"))
 }
 
 /// Adds variables to an environment; a later one replaces an earlier one of the same name.

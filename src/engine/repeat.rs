@@ -10,6 +10,7 @@ use super::event::{Event, shown};
 use super::steps::{self, Cx, StepEnd};
 use crate::outcome::{Exit, RunError};
 use crate::roles::spec::{Loop, OnMaxFailures};
+use crate::shutdown::Stage;
 
 /// What is known of a loop while it goes on.
 #[derive(Debug, Clone, Default)]
@@ -121,7 +122,8 @@ async fn one(name: &str, spec: &Loop, cx: &Cx) -> StepEnd {
                     end => end,
                 };
             }
-            () = cx.shutdown.kill_requested() => switch.request(crate::shutdown::Reason::Asked),
+            () = cx.shutdown.kill_requested(),
+                if !matches!(run_cx.shutdown.stage(), Stage::Killing(_)) => switch.request(crate::shutdown::Reason::Asked),
             () = cx.shutdown.requested(), if !run_cx.shutdown.is_requested() => {
                 switch.begin(crate::shutdown::Reason::Asked);
             }

@@ -22,12 +22,18 @@ fn a_role_that_is_not_there() {
     let place = Place::with(ROLES);
     place
         .run(&["run", "portl"])
-        .expect(64, "cannot play the role `portl`, named on the command line: there is no such role")
+        .expect(
+            64,
+            "cannot play the role `portl`, named on the command line: there is no such role",
+        )
         .expect(64, "did you mean `portal`? the roles are portal, indexer");
     let place = Place::with(ROLES).env("application_type", "index");
     place
         .run(&["run"])
-        .expect(78, "cannot play the role `index`, from select: ${application_type}: there is no such role")
+        .expect(
+            78,
+            "cannot play the role `index`, from select: ${application_type}: there is no such role",
+        )
         .expect(78, "the roles are portal, indexer");
 }
 
@@ -39,7 +45,10 @@ fn no_role_at_all() {
     ] {
         place
             .run(&["run"])
-            .expect(78, "cannot choose a role: none is named, from select: ${application_type}")
+            .expect(
+                78,
+                "cannot choose a role: none is named, from select: ${application_type}",
+            )
             .expect(78, "set application_type")
             .expect(78, "the roles are portal, indexer");
     }

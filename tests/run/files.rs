@@ -115,13 +115,7 @@ fn a_full_disk_leaves_the_old_file_whole() {
     let script = "mount -t tmpfs -o size=64k tmpfs small && echo old > small/out || exit 99\n\
                   \"$0\" run r; code=$?; cat small/out; ls -A small; exit $code";
     let mut command = Command::new("unshare");
-    command.args([
-        "--mount",
-        "sh",
-        "-c",
-        script,
-        env!("CARGO_BIN_EXE_runner"),
-    ]);
+    command.args(["--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_runner")]);
     place.prepare(&mut command);
     let ended = Running::start(command).wait();
     ended.expect(
@@ -143,9 +137,7 @@ fn places_where_no_file_can_be_written() {
     place("folder")
         .play()
         .expect(78, "cannot write `folder`: it is a directory");
-    place("roles.yaml/out")
-        .play()
-        .expect(74, "not a directory");
+    place("roles.yaml/out").play().expect(74, "not a directory");
     place("/dev/null")
         .play()
         .expect(78, "it is a device, a pipe or a socket");
@@ -189,7 +181,9 @@ fn a_template_that_is_not_there_is_found_before_anything_runs() {
     let ended = place.play();
     ended.expect(78, "roles.yaml cannot be used");
     assert!(
-        ended.stderr.contains("the template `gone.ini` cannot be read"),
+        ended
+            .stderr
+            .contains("the template `gone.ini` cannot be read"),
         "{}",
         ended.stderr
     );
@@ -216,11 +210,8 @@ fn a_templates_path_may_be_known_only_at_run_time() {
 
 #[test]
 fn random_bytes_are_fresh_replaced_and_encoded() {
-    let place = |more: &str| {
-        Place::steps(&[&format!(
-            "random: {{ destination: out, bytes: 256{more} }}"
-        )])
-    };
+    let place =
+        |more: &str| Place::steps(&[&format!("random: {{ destination: out, bytes: 256{more} }}")]);
     let base64 = place("");
     base64.play().expect(0, "is done");
     let first = base64.read("out");

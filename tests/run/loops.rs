@@ -15,14 +15,18 @@ fn times(text: &str) -> Vec<(char, f64)> {
     };
     let all: Vec<(char, f64)> = text.lines().map(parse).collect();
     let first = all[0].1;
-    all.into_iter().map(|(kind, at)| (kind, at - first)).collect()
+    all.into_iter()
+        .map(|(kind, at)| (kind, at - first))
+        .collect()
 }
 
 #[test]
 fn an_interval_is_from_the_end_of_a_run_to_the_start_of_the_next() {
     let place = Place::looping(
         "interval: 200ms",
-        &[&format!("shell: {TIMED}; sleep 0.3; echo e$(date +%s%N) >> times")],
+        &[&format!(
+            "shell: {TIMED}; sleep 0.3; echo e$(date +%s%N) >> times"
+        )],
     );
     let running = place.start(&["run", "r"]);
     let text = place.wait_lines("times", 7);
@@ -49,10 +53,7 @@ fn a_beat_skips_the_ticks_that_a_long_run_missed() {
     let text = place.wait_lines("times", 8);
     let missed = running.wait_event("ticks-missed");
     running.stop().expect(0, "stopped in order");
-    assert_eq!(
-        missed["message"],
-        "2 ticks missed, as the run took longer"
-    );
+    assert_eq!(missed["message"], "2 ticks missed, as the run took longer");
     let times = times(&text);
     let kinds: String = times.iter().map(|(kind, _)| *kind).collect();
     assert!(kinds.starts_with("bebebebe"), "runs overlap: {kinds}");
@@ -64,7 +65,10 @@ fn a_beat_skips_the_ticks_that_a_long_run_missed() {
 
 #[test]
 fn jitter_stays_within_its_bounds() {
-    let place = Place::looping("interval: 100ms\n        jitter: 0.5", &[&format!("shell: {TIMED}")]);
+    let place = Place::looping(
+        "interval: 100ms\n        jitter: 0.5",
+        &[&format!("shell: {TIMED}")],
+    );
     let running = place.start(&["run", "r"]);
     let times = times(&place.wait_lines("times", 16));
     running.stop().expect(0, "stopped in order");
@@ -81,7 +85,7 @@ fn a_run_that_takes_too_long_is_stopped_and_the_loop_goes_on() {
     let place = Place::looping(
         "interval: 10ms\n        timeout: 300ms",
         &[
-            "shell: echo $$$ >> pids; trap 'echo told >> told; exit 0' TERM; test $(wc -l < pids) != 1 || while :; do sleep 0.01; done",
+            "shell: echo $$ >> pids; trap 'echo told >> told; exit 0' TERM; test $(wc -l < pids) != 1 || while :; do sleep 0.01; done",
             "shell: echo x >> after",
         ],
     );
@@ -118,7 +122,10 @@ fn a_loop_may_go_on_for_ever() {
         "interval: 1ms",
         "interval: 1ms\n        max_failures: 2\n        on_max_failures: unhealthy",
     ] {
-        let place = Place::looping(keys, &["shell: echo x >> runs; exit 7", "shell: touch later"]);
+        let place = Place::looping(
+            keys,
+            &["shell: echo x >> runs; exit 7", "shell: touch later"],
+        );
         let running = place.start(&["run", "r"]);
         place.wait_lines("runs", 5);
         running.stop().expect(0, "stopped in order by SIGTERM");
@@ -189,7 +196,7 @@ fn a_run_that_does_not_hear_is_killed_by_the_second_signal() {
     for timeout in ["", "\n        timeout: 1h"] {
         let place = Place::looping(
             &format!("interval: 1h{timeout}"),
-            &["shell: trap '' TERM; echo $$$ > began; while :; do sleep 0.01; done"],
+            &["shell: trap '' TERM; echo $$ > began; while :; do sleep 0.01; done"],
         );
         let running = place.start(&["run", "r"]);
         place.wait_lines("began", 1);

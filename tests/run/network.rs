@@ -22,8 +22,14 @@ fn a_request_has_its_method_headers_and_body() {
     let requests = server.requests();
     assert!(requests[0].starts_with("POST /index?a=b HTTP/1.1\r\n"));
     let head = requests[0].to_lowercase();
-    assert!(head.contains("authorization: bearer let-me-in\r\n"), "{head}");
-    assert!(head.contains("content-type: application/json\r\n"), "{head}");
+    assert!(
+        head.contains("authorization: bearer let-me-in\r\n"),
+        "{head}"
+    );
+    assert!(
+        head.contains("content-type: application/json\r\n"),
+        "{head}"
+    );
     assert!(requests[0].ends_with(r#"{"record":true,"list":[1,"x"]}"#));
     assert!(requests[1].starts_with("PUT ") && requests[1].ends_with("\r\n\r\nping 9"));
     assert!(requests[2].starts_with("GET ") && requests[2].ends_with("\r\n\r\n"));
@@ -48,7 +54,9 @@ fn the_status_decides() {
             ended.expect(0, "is done");
         } else {
             let url = server.url("/x");
-            ended.expect(1, &format!("`GET {url}` failed: the answer was {status}"));
+            let why = format!("step `GET {url}` failed: the answer was {status}");
+            ended.expect(1, &why);
+            assert_eq!(ended.why(), why);
         }
     }
 }
@@ -84,9 +92,10 @@ fn an_answer_that_does_not_come() {
     let closed = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = closed.local_addr().expect("an address");
     drop(closed);
-    http(&format!("url: http://{address}/"))
-        .play()
-        .expect(69, &format!("cannot connect to {address}: connection refused"));
+    http(&format!("url: http://{address}/")).play().expect(
+        69,
+        &format!("cannot connect to {address}: connection refused"),
+    );
 }
 
 #[test]
@@ -137,10 +146,7 @@ impl Bound {
             let mut size = size_of::<libc::sockaddr_in>() as libc::socklen_t;
             let at = (&raw mut address).cast();
             assert_eq!(libc::bind(socket.as_raw_fd(), at, size), 0);
-            assert_eq!(
-                libc::getsockname(socket.as_raw_fd(), at, &raw mut size),
-                0
-            );
+            assert_eq!(libc::getsockname(socket.as_raw_fd(), at, &raw mut size), 0);
             let port = u16::from_be(address.sin_port);
             Self { socket, port }
         }
@@ -180,17 +186,25 @@ fn a_wait_ends_with_what_was_last_seen() {
     for (what, last) in [
         ("file: gone".to_owned(), "there is no such file".to_owned()),
         (format!("http: \"{url}\""), "the answer was 503".to_owned()),
-        ("tcp: \"127.0.0.1:1\"".to_owned(), "connection refused".to_owned()),
+        (
+            "tcp: \"127.0.0.1:1\"".to_owned(),
+            "connection refused".to_owned(),
+        ),
     ] {
         let place = Place::steps(&[&format!(
             "timeout: 200ms\nwait: {{ {what}, interval: 10ms }}"
         )]);
         let ended = place.play();
-        ended.expect(124, &last).expect(124, "it took longer than 200ms");
+        ended
+            .expect(124, &last)
+            .expect(124, "it took longer than 200ms");
     }
     // One look takes part in the time of all of them.
     let hung = Server::new([Act::Hang]);
-    let place = Place::steps(&[&format!("timeout: 300ms\nwait: {{ http: \"{}\" }}", hung.url("/"))]);
+    let place = Place::steps(&[&format!(
+        "timeout: 300ms\nwait: {{ http: \"{}\" }}",
+        hung.url("/")
+    )]);
     let ended = place.play();
     ended.expect(124, "it took longer than 300ms");
     assert!(ended.took < Duration::from_secs(5));
