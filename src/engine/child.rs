@@ -47,8 +47,12 @@ pub async fn run(
         .map_err(|error| start_error(&launch, &error))?;
     let (process, relays) = relay(world, spawned, label);
     let run = guard(world, &process, limit, shutdown).await;
+    // Both streams share the time.
+    let until = Instant::now() + LAST_WORDS;
     for relay in relays {
-        relay.finish(LAST_WORDS).await;
+        relay
+            .finish(until.saturating_duration_since(Instant::now()))
+            .await;
     }
     Ok(run)
 }

@@ -82,7 +82,7 @@ fn an_essential_member_ends_the_role() {
         .expect(5, "service s failed: it exited with");
     service("command: [sh, -c, kill -9 $$], restart: never")
         .play()
-        .expect(137, "service s failed: it was killed by SIGKILL");
+        .expect(137, "service s failed: it was killed by");
     service("command: no-such-program, restart: never")
         .play()
         .expect(127, "cannot start `no-such-program`");
