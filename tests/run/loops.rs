@@ -85,7 +85,7 @@ fn a_run_that_takes_too_long_is_stopped_and_the_loop_goes_on() {
     let place = Place::looping(
         "interval: 10ms\n        timeout: 300ms",
         &[
-            "shell: echo $$$ >> pids; trap 'echo told >> told; exit 0' TERM; test $(wc -l < pids) != 1 || while :; do sleep 0.01; done",
+            "shell: echo $$ >> pids; trap 'echo told >> told; exit 0' TERM; test $(wc -l < pids) != 1 || while :; do sleep 0.01; done",
             "shell: echo x >> after",
         ],
     );
@@ -196,7 +196,7 @@ fn a_run_that_does_not_hear_is_killed_by_the_second_signal() {
     for timeout in ["", "\n        timeout: 1h"] {
         let place = Place::looping(
             &format!("interval: 1h{timeout}"),
-            &["shell: trap '' TERM; echo $$$ > began; while :; do sleep 0.01; done"],
+            &["shell: trap '' TERM; echo $$ > began; while :; do sleep 0.01; done"],
         );
         let running = place.start(&["run", "r"]);
         place.wait_lines("began", 1);

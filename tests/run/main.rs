@@ -1,4 +1,9 @@
 //! Roles played by the built binary: steps, loops, stops, exit codes.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "a test runs real programs, writes its scratch files and prints what it skips"
+)]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -54,7 +54,9 @@ fn the_status_decides() {
             ended.expect(0, "is done");
         } else {
             let url = server.url("/x");
-            ended.expect(1, &format!("`GET {url}` failed: the answer was {status}"));
+            let why = format!("step `GET {url}` failed: the answer was {status}");
+            ended.expect(1, &why);
+            assert_eq!(ended.why(), why);
         }
     }
 }

@@ -54,7 +54,7 @@ fn a_condition_decides() {
 #[test]
 fn a_program_that_takes_too_long_gets_sigterm_and_then_sigkill() {
     let willing = Place::steps(&[
-        "timeout: 200ms\nshell: trap 'echo asked; exit 0' TERM; echo $$$ > pid; while :; do sleep 0.01; done",
+        "timeout: 200ms\nshell: trap 'echo asked; exit 0' TERM; echo $$ > pid; while :; do sleep 0.01; done",
     ]);
     let stubborn = Place::steps(&[
         "timeout: 200ms\nshell: trap '' TERM; (trap '' TERM; exec sleep 60) & echo $! > pid; wait",
@@ -238,7 +238,7 @@ fn who_is_not_root_cannot_become_another() {
     command.args(["run", "r"]).uid(65534).gid(65534);
     place.prepare(&mut command);
     let ended = Running::start(command).wait();
-    ended.expect(77, "root");
+    ended.expect(77, "cannot run as user `root`: runner itself runs as uid 65534, not root (start the container as root, or leave out `user`)");
     assert_eq!(ended.said(), Vec::<String>::new());
 }
 
@@ -246,9 +246,17 @@ fn who_is_not_root_cannot_become_another() {
 fn what_cannot_be_started_is_told_by_name() {
     let place = Place::empty().file("plain", "#!/bin/sh\n");
     for (command, code, why) in [
-        ("no-such-program", 127, "cannot start `no-such-program`: "),
+        (
+            "no-such-program",
+            127,
+            "cannot start `no-such-program`: no `no-such-program` in PATH (/usr/local/bin:/usr/bin:/bin) (is it installed in this image?)",
+        ),
         ("./no/such", 127, "cannot start `./no/such`: "),
-        ("./plain", 126, "cannot start `./plain`: permission denied"),
+        (
+            "./plain",
+            126,
+            "`./plain` cannot be executed: permission denied (mode 0644, no execute bit)",
+        ),
         ("/tmp", 126, "cannot start `/tmp`: "),
     ] {
         let roles =

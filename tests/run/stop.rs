@@ -72,6 +72,7 @@ fn during_a_step_that_hears_it() {
     ended.expect(143, "stopped by SIGTERM before the role's steps were done");
     assert_eq!(ended.said(), ["told"]);
     assert!(!place.has("later"));
+    std::fs::remove_file(place.path("began")).expect("ours");
     let running = place.start(&["run", "r"]);
     place.wait_lines("began", 1);
     running.signal(libc::SIGINT);
@@ -155,7 +156,7 @@ fn during_a_request_and_during_a_wait() {
 #[test]
 fn nothing_that_a_step_left_behind_survives() {
     let place = Place::steps(&[
-        "shell: (setsid sh -c 'trap \"\" TERM HUP; echo $$$ > pid; exec sleep 60' &) ; while ! test -s pid; do sleep 0.01; done",
+        "shell: (setsid sh -c 'trap \"\" TERM HUP; echo $$ > pid; exec sleep 60' &) ; while ! test -s pid; do sleep 0.01; done",
     ]);
     let ended = place.play();
     ended.expect(0, "is done");
