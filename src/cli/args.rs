@@ -86,6 +86,8 @@ pub enum Command {
     Validate(Validate),
     /// Say what `run` will do, step by step, with the origin of every setting
     Plan(Plan),
+    /// Draw a role for docs and reviews
+    Graph(Graph),
     /// Print a rendered template, secrets masked
     Render(Render),
     /// Say where a setting's value comes from, what it overrode, and who uses it
@@ -146,9 +148,29 @@ pub enum Findings {
 pub struct Plan {
     /// The role; by default every role
     pub role: Option<String>,
+    /// Say in words what a change means: from OTHER, an older roles.yaml, to this one
+    #[arg(long, value_name = "OTHER")]
+    pub diff: Option<PathBuf>,
     /// How the plan is written
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Shown,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Graph {
+    /// The role
+    pub role: String,
+    /// How it is drawn
+    #[arg(long, value_name = "FORMAT", default_value = "mermaid")]
+    pub format: Drawing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Drawing {
+    /// A flowchart that GitHub and many wikis show
+    Mermaid,
+    /// A picture
+    Svg,
 }
 
 #[derive(Debug, ClapArgs)]
