@@ -1,6 +1,7 @@
 //! What the command line can say. The texts here are what `--help` teaches.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
@@ -61,6 +62,25 @@ pub struct Global {
         hide_env_values = true
     )]
     pub log_level: LogLevel,
+    /// Where `run` answers health, status, restart and stop: /run/runner.sock, else /tmp/runner-UID.sock
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "RUNNER_SOCKET",
+        hide_env_values = true
+    )]
+    socket: Option<OsString>,
+}
+
+impl Global {
+    /// The socket that was named; a variable that is set and empty names none.
+    pub fn socket(&self) -> Option<&Path> {
+        self.socket
+            .as_deref()
+            .filter(|path| !path.is_empty())
+            .map(Path::new)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
