@@ -130,10 +130,11 @@ fn a_crash_is_unhealthy_unless_another_serves_and_a_storm_always_is() {
         life.extend([
             crash(pid),
             Event::TimerElapsed,
+            Event::TimerElapsed,
             Event::Spawned { pid: pid + 1 },
         ]);
     }
-    // Pauses of the default backoff are below the steps of a second between these events.
+    // The longest of these pauses is 1.6 s: the second tick comes late enough for each.
     let storm = after(&life);
     let born = storm.process().expect("a process").started;
     let text = said(&spec, &[(&running, None), (&storm, None)], born + at(100));
