@@ -126,10 +126,19 @@ pub fn select(
     } else {
         format!("cannot play the role `{name}`, {how}: there is no such role")
     };
-    let near = nearest(&name, known.iter().copied()).map(|near| format!("did you mean `{near}`? "));
+    let advice = match (nearest(&name, known.iter().copied()), &roles.file.select) {
+        (Some(near), _) => format!("did you mean `{near}`? "),
+        (None, Some(text)) if name.is_empty() => {
+            let names: Vec<&str> = text.template.names().map(|(name, _)| name).collect();
+            match names.as_slice() {
+                [] => "write `runner run ROLE`; ".to_owned(),
+                names => format!("set {}, or write `runner run ROLE`; ", names.join(" and ")),
+            }
+        }
+        _ => String::new(),
+    };
     Err(RunError::new(exit, doing, "").with_help(format!(
-        "{}the roles are {}; for a one-off command write `runner exec ROLE -- COMMAND`",
-        near.unwrap_or_default(),
+        "{advice}the roles are {}; for a one-off command write `runner exec ROLE -- COMMAND`",
         known.join(", ")
     )))
 }

@@ -168,3 +168,52 @@ fn no_format_shows_a_value_of_a_gac() {
         }
     }
 }
+
+#[test]
+fn files_that_no_repository_can_hold_are_one_diagnostic_each() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("validate");
+    fs::create_dir_all(&folder).expect("a folder");
+    let good = "version: 1\nroles: { a: { startup: [{ command: a }] } }\n";
+    let large = format!("{good}{}", "# x\n".repeat(1 << 20));
+    fs::write(folder.join("large.yaml"), large).expect("written");
+    fs::write(folder.join("latin.yaml"), b"version: 1\n# caf\xe9\n").expect("written");
+    let template = "version: 1\nroles: { a: { startup: [{ render: { source: latin.yaml, destination: b } }] } }\n";
+    fs::write(folder.join("template.yaml"), template).expect("written");
+    let cases = [
+        (
+            "nowhere.yaml",
+            "error[file-unreadable]: nowhere.yaml: there is no such file\n\n1 error\n",
+        ),
+        (
+            ".",
+            "error[file-unreadable]: .: it is a folder\n\n1 error\n",
+        ),
+        (
+            "large.yaml",
+            "error[file-too-large]: large.yaml is over 4 MiB (4194304 bytes)\n\n1 error\n",
+        ),
+        (
+            "latin.yaml",
+            "error[file-not-utf8]: latin.yaml is not UTF-8: line 2 has a byte that no character has\n |\n = help: save the file as UTF-8\n\n1 error\n",
+        ),
+    ];
+    let run = |name: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_runner"))
+            .current_dir(&folder)
+            .env_clear()
+            .args(["validate", "--config", name])
+            .output()
+            .expect("the binary runs");
+        assert_eq!(output.status.code(), Some(1), "{name}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    for (name, expected) in cases {
+        assert_eq!(run(name), expected, "{name}");
+    }
+    let found = run("template.yaml");
+    assert!(
+        found.starts_with("error[template-missing]: cannot read the template `latin.yaml`: "),
+        "{found}"
+    );
+    assert!(found.ends_with("\n1 error in template.yaml\n"), "{found}");
+}

@@ -18,6 +18,7 @@ use crate::engine::event::{Event, Level};
 use crate::engine::world::World;
 use crate::engine::{self, Ending};
 use crate::outcome::{Exit, Outcome, RunError};
+use crate::roles::check::Depth;
 use crate::shutdown;
 use crate::sys::control::{Door, places};
 use crate::sys::init::Mode;
@@ -38,7 +39,7 @@ const LAST_KILL: Duration = Duration::from_secs(1);
 /// Plays a role until its end.
 pub fn run(global: &Global, options: &Run) -> ExitCode {
     in_runtime(global, async |world: &Rc<World>| {
-        let loaded = load::load(&global.config);
+        let loaded = load::load(&global.config, Depth::Run);
         let usable = loaded
             .roles
             .as_ref()
@@ -77,7 +78,7 @@ pub fn exec(global: &Global, options: &Exec) -> ExitCode {
 
 /// roles.yaml and its templates, without errors.
 pub fn usable(global: &Global) -> Result<load::Loaded, Ending> {
-    let loaded = load::load(&global.config);
+    let loaded = load::load(&global.config, Depth::Run);
     if loaded.roles.is_none() || loaded.diagnostics.has_errors() {
         offline::refuse(&loaded.diagnostics);
         let doing = format!("cannot use {}", global.config.display());

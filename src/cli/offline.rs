@@ -8,12 +8,13 @@ use super::{print, say, stderr_style, stdout_style};
 use crate::diag::{Diagnostics, Severity, github, json, nearest, sarif, text};
 use crate::outcome::Exit;
 use crate::plan::{Plan, show};
+use crate::roles::check::Depth;
 use crate::roles::gac::of_gac;
 use crate::roles::schema::of_roles;
 
 /// Every problem at once: 0 clean, 1 findings.
 pub fn validate(global: &Global, options: &Validate) -> Exit {
-    let mut loaded = load::load(&global.config);
+    let mut loaded = load::load(&global.config, Depth::Whole);
     if options.check_commands {
         load::check_commands(&mut loaded);
     }
@@ -39,7 +40,7 @@ pub fn validate(global: &Global, options: &Validate) -> Exit {
 
 /// What a role, or each role, will do.
 pub fn plan(global: &Global, options: &PlanOptions) -> Exit {
-    let loaded = load::load(&global.config);
+    let loaded = load::load(&global.config, Depth::Whole);
     let Loaded {
         roles: Some(roles),
         templates,
@@ -82,7 +83,7 @@ pub fn schema(global: &Global, options: &Schema) -> Exit {
         print(&pretty(&of_roles()));
         return Exit::OK;
     }
-    let loaded = load::load(&global.config);
+    let loaded = load::load(&global.config, Depth::Whole);
     match &loaded.roles {
         Some(roles) if !loaded.diagnostics.has_errors() => {
             print(&pretty(&of_gac(roles)));

@@ -252,7 +252,7 @@ async fn command(
     launch.args = words.into_iter().map(Into::into).collect();
     launch.environment = world.environment.clone();
     launch.output = Output::Pipe;
-    let captured = child::capture(world, launch, Some(source.timeout.0)).await;
+    let captured = child::capture(world, launch, Some(source.timeout.0), &world.shutdown).await;
     let (run, text) = match captured {
         Ok(captured) => captured,
         Err(error) => return failed(error.cause),
@@ -299,32 +299,7 @@ async fn secret(
         .transpose()?;
     let (origin, text) = match name.strip_prefix("file:") {
         Some(path) => (Origin::SecretFile(path.to_owned()), secret_file(path)?),
-        None => {
-            let request = SecretRequest {
-                name: name.clone(),
-                region,
-                endpoint: None,
-                limits: Limits {
-                    connect: source.connect_timeout.0,
-                    attempt: source.attempt_timeout.0,
-                    total: source.timeout.0,
-                    ..Limits::default()
-                },
-            };
-            let fetched = tokio::select! {
-                biased;
-                () = world.shutdown.requested() => return Err(Ending::Stopped),
-                fetched = vault::fetch(&request) => fetched?,
-            };
-            let version = fetched.version;
-            (
-                Origin::Secret {
-                    name: name.clone(),
-                    version,
-                },
-                fetched.text,
-            )
-        }
+        None => fetched(source, name, region, world).await?,
     };
     let read = document::secret(origin.clone(), &text, placeholder.as_deref())
         .map_err(|cause| RunError::new(Exit::CONFIG, format!("cannot use {origin}"), cause))?;
@@ -334,6 +309,33 @@ async fn secret(
         )));
     }
     Ok(read.layer)
+}
+
+/// A secret from Secrets Manager, with the version that it had.
+async fn fetched(
+    source: &SecretSource,
+    name: String,
+    region: Option<String>,
+    world: &World,
+) -> Result<(Origin, Secret), Ending> {
+    let request = SecretRequest {
+        name: name.clone(),
+        region,
+        endpoint: None,
+        limits: Limits {
+            connect: source.connect_timeout.0,
+            attempt: source.attempt_timeout.0,
+            total: source.timeout.0,
+            ..Limits::default()
+        },
+    };
+    let fetched = tokio::select! {
+        biased;
+        () = world.shutdown.requested() => return Err(Ending::Stopped),
+        fetched = vault::fetch(&request) => fetched?,
+    };
+    let version = fetched.version;
+    Ok((Origin::Secret { name, version }, fetched.text))
 }
 
 fn secret_file(path: &str) -> Result<Secret, RunError> {

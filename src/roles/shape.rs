@@ -17,7 +17,7 @@ use serde_json::{Value as Json, json};
 use super::tree::Node;
 use crate::source::Place;
 
-pub use basic::not_a_word;
+pub use basic::{not_a_word, words_schema};
 pub use fields::{Fields, default_value, empty_record, meant, read_record};
 pub use reader::{Reader, Use, Used, inside};
 
@@ -262,7 +262,7 @@ macro_rules! words {
             }
 
             fn schema(_: &mut $crate::roles::shape::Definitions) -> serde_json::Value {
-                serde_json::json!({ "enum": Self::WORDS })
+                $crate::roles::shape::words_schema(Self::WORDS)
             }
         }
     };

@@ -22,7 +22,7 @@ pub const MAX_BYTES: usize = 4 << 20;
 const MAX_NODES: usize = 3_000_000;
 
 /// Deeper than any file that a person writes, and well inside the stack.
-const MAX_DEPTH: usize = 64;
+const MAX_DEPTH: usize = 32;
 
 /// One value of the file.
 #[derive(Debug, Clone, PartialEq)]

@@ -209,7 +209,8 @@ impl<'a> Members<'a> {
         let mut started = Vec::new();
         for (probe, is_readiness) in [(&spec.readiness, true), (&spec.liveness, false)] {
             let Some(probe) = probe else { continue };
-            let (probe, cx, tell) = (probe.clone(), replica.cx.clone(), self.tell.clone());
+            let (probe, spec) = (probe.clone(), spec.clone());
+            let (cx, tell) = (replica.cx.clone(), self.tell.clone());
             started.push(tokio::task::spawn_local(async move {
                 let told = |answer| {
                     let message = match (is_readiness, answer) {
@@ -224,7 +225,7 @@ impl<'a> Members<'a> {
                         let _ = tell.send(Message::Replica(id, failed));
                     }
                 };
-                probe::ask(&probe, &cx, told).await;
+                probe::ask(&probe, &spec, &cx, told).await;
             }));
         }
         self.replicas[id].probes.extend(started);

@@ -33,6 +33,16 @@ pub fn not_a_word(node: &Node, words: &[&str], reader: &mut Reader<'_>) {
     }
 }
 
+/// The schema of a closed set of words; one that is written as a number may be one.
+pub fn words_schema(words: &[&str]) -> Json {
+    let numbers = words.iter().filter_map(|word| word.parse::<u64>().ok());
+    let all: Vec<Json> = numbers
+        .map(Json::from)
+        .chain(words.iter().map(|word| Json::from(*word)))
+        .collect();
+    json!({ "enum": all })
+}
+
 impl<T: Shape> Shape for Option<T> {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         T::read(node, reader).map(Some)
