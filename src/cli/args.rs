@@ -41,7 +41,7 @@ pub struct Global {
     )]
     pub config: PathBuf,
     /// Set a setting, above every source; may be given more than once
-    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = key_value)]
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = KeyValue)]
     pub set: Vec<(String, String)>,
     /// How the log is written: text on a terminal, else json
     #[arg(
@@ -264,10 +264,25 @@ pub struct Stop {
     pub wait: bool,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        // The text is not repeated: it may hold a secret.
-        _ => Err("expected KEY=VALUE".to_owned()),
+/// Reads `KEY=VALUE`. Its error does not repeat the text, which may hold a secret; clap's own would.
+#[derive(Debug, Clone)]
+struct KeyValue;
+
+impl clap::builder::TypedValueParser for KeyValue {
+    type Value = (String, String);
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _: Option<&clap::Arg>,
+        text: &std::ffi::OsStr,
+    ) -> Result<Self::Value, clap::Error> {
+        match text.to_str().and_then(|text| text.split_once('=')) {
+            Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+            _ => {
+                let wrong = clap::error::ErrorKind::ValueValidation;
+                Err(clap::Error::raw(wrong, "expected KEY=VALUE behind --set\n").with_cmd(command))
+            }
+        }
     }
 }
