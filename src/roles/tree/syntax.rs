@@ -143,7 +143,7 @@ fn cut(text: &str, range: Range<usize>) -> &str {
 
 /// Whether the quotes before a place in its line are all closed.
 fn is_bare(before: &str) -> bool {
-    before.matches('"').count() % 2 == 0 && before.matches('\'').count() % 2 == 0
+    before.matches('"').count().is_multiple_of(2) && before.matches('\'').count().is_multiple_of(2)
 }
 
 /// The plain text directly before a place.
