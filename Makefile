@@ -16,7 +16,7 @@ run: ## play the local role on the embedded GAC, until Ctrl-C
 	$(CARGO) build --quiet
 	application_type=local IDENTITY=file:docker/local/gac.json ./target/debug/runner run
 
-test: venv check ## set up what the tests need, then every check and test
+test: venv packages check ## set up what the tests need, then every check and test
 	$(CARGO) run --quiet -- validate
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	    $(CARGO) nextest run --no-fail-fast; \
@@ -37,12 +37,18 @@ $(STAMP): tests/requirements.txt tests/requirements.lock | packages
 	    --requirement tests/requirements.txt --constraint tests/requirements.lock
 	touch $@
 
-# What the tests need of the system, installed where it is missing and we may.
+# What the tests need of the system, installed where it is missing and we may: a program and the package it is in.
+NEEDS := nginx:nginx-light podman:podman buildah:buildah runc:runc debootstrap:debootstrap
+
 packages:
-	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
-	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	        apt-get update -q && apt-get install -q -y --no-install-recommends python3-venv; \
-	    else \
-	        echo 'the tests need Python 3.11 with venv (Debian: python3-venv)' >&2; exit 1; \
-	    fi; \
+	@missing=$$($(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv); \
+	for need in $(NEEDS); do \
+	    PATH=$$PATH:/usr/sbin:/sbin command -v $${need%%:*} >/dev/null || missing="$$missing $${need#*:}"; \
+	done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -q && apt-get install -q -y --no-install-recommends $$missing; \
+	else \
+	    echo "missing here: $$missing (Debian 12 packages); tests that need them are skipped" >&2; \
+	    $(PYTHON) -c 'import ensurepip, venv'; \
 	fi
