@@ -38,7 +38,7 @@ $(STAMP): tests/requirements.txt tests/requirements.lock | packages
 	touch $@
 
 # What the tests need of the system, installed where it is missing and we may: a program and the package it is in.
-NEEDS := nginx:nginx-light podman:podman buildah:buildah runc:runc debootstrap:debootstrap
+NEEDS := nginx:nginx podman:podman buildah:buildah runc:runc debootstrap:debootstrap
 
 packages:
 	@missing=$$($(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv); \
@@ -47,7 +47,7 @@ packages:
 	done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -q && apt-get install -q -y --no-install-recommends $$missing; \
+	    apt-get update -q && RUNLEVEL=1 apt-get install -q -y --no-install-recommends $$missing; \
 	else \
 	    echo "missing here: $$missing (Debian 12 packages); tests that need them are skipped" >&2; \
 	    $(PYTHON) -c 'import ensurepip, venv'; \

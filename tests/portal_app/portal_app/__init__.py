@@ -4,6 +4,7 @@ It answers
   /health         what the settings say of the versions, and which process answered
   /echo/...       path, method and headers as they came through nginx
   /large          a long JSON text
+  /eat/BYTES      after it has taken so much memory
   /hold/NAME      only when somebody lets it: it makes the file NAME.begun in the folder PORTAL_HOLD and waits for
                   NAME.go there
 
@@ -31,7 +32,7 @@ def application(global_conf, **settings):
     for name, view in {"health": health, "large": large}.items():
         config.add_route(name, f"/{name}")
         config.add_view(view, route_name=name, renderer="json")
-    for name, view in {"hold": held, "echo": echo}.items():
+    for name, view in {"hold": held, "echo": echo, "eat": eat}.items():
         config.add_route(name, f"/{name}/*rest")
         config.add_view(view, route_name=name, renderer="json")
     return config.make_wsgi_app()
@@ -67,6 +68,11 @@ def echo(request):
 
 def large(request):
     return {"text": "all work and no play " * 5000}
+
+
+def eat(request):
+    (size,) = request.matchdict["rest"]
+    return {"eaten": len(b"x" * int(size))}
 
 
 def held(request):
