@@ -9,6 +9,7 @@ mod args;
 mod live;
 mod load;
 mod offline;
+mod values;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -30,9 +31,12 @@ pub fn main() -> ExitCode {
     };
     code(match &args.command {
         Command::Run(options) => return live::run(&args.global, options),
+        Command::Exec(options) => return live::exec(&args.global, options),
+        Command::Render(options) => return values::render(&args.global, options),
+        Command::Explain(options) => return values::explain(&args.global, options),
         Command::Validate(options) => offline::validate(&args.global, options),
         Command::Plan(options) => offline::plan(&args.global, options),
-        Command::Schema => offline::schema(),
+        Command::Schema(options) => offline::schema(&args.global, options),
         Command::Completions { shell } => offline::completions(*shell),
     })
 }

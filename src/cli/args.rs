@@ -86,8 +86,14 @@ pub enum Command {
     Validate(Validate),
     /// Say what `run` will do, step by step, with the origin of every setting
     Plan(Plan),
+    /// Print a rendered template, secrets masked
+    Render(Render),
+    /// Say where a setting's value comes from, what it overrode, and who uses it
+    Explain(Explain),
+    /// Run one command after a role's steps, in the container's environment
+    Exec(Exec),
     /// Print the JSON Schema of roles.yaml
-    Schema,
+    Schema(Schema),
     /// Print shell completions
     Completions {
         /// The shell
@@ -109,9 +115,19 @@ pub struct Validate {
     /// Also check a GAC, the JSON of the secret; `-` reads it from stdin
     #[arg(long, value_name = "FILE")]
     pub gac: Option<String>,
+    /// Also look up every program that a role runs; for use inside the image
+    #[arg(long)]
+    pub check_commands: bool,
     /// Count warnings as findings
     #[arg(long)]
     pub deny_warnings: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Schema {
+    /// The schema of the GAC that roles.yaml declares, instead
+    #[arg(long)]
+    pub gac: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -133,6 +149,39 @@ pub struct Plan {
     /// How the plan is written
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Shown,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Render {
+    /// A render step's destination, or a template's path
+    pub template: String,
+    /// Show secrets
+    #[arg(long)]
+    pub reveal: bool,
+    /// Compare with a file, and exit with 1 where they differ
+    #[arg(long, value_name = "FILE")]
+    pub diff: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Explain {
+    /// The setting; by default all of them
+    pub key: Option<String>,
+    /// Do not read the secret
+    #[arg(long)]
+    pub offline: bool,
+    /// How it is written
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Shown,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Exec {
+    /// The role whose steps run first
+    pub role: String,
+    /// The command and its arguments
+    #[arg(last = true, required = true)]
+    pub command: Vec<std::ffi::OsString>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -47,8 +47,12 @@ pub async fn run(
         .map_err(|error| start_error(&launch, &error))?;
     let (process, relays) = relay(world, spawned, label);
     let run = guard(world, &process, limit, shutdown).await;
+    // Both streams share the time.
+    let until = Instant::now() + LAST_WORDS;
     for relay in relays {
-        relay.finish(LAST_WORDS).await;
+        relay
+            .finish(until.saturating_duration_since(Instant::now()))
+            .await;
     }
     Ok(run)
 }
@@ -116,11 +120,9 @@ async fn until(when: Option<Instant>) {
 /// Why a program could not be started, as an operator reads it.
 pub fn start_error(launch: &Launch, error: &crate::sys::process::SpawnError) -> RunError {
     let program = launch.program.to_string_lossy();
-    RunError::new(
-        error.exit(),
-        format!("cannot start `{program}`"),
-        error.to_string(),
-    )
+    error
+        .clone()
+        .into_run_error(format!("cannot start `{program}`"))
 }
 
 /// Adds variables to an environment; a later one replaces an earlier one of the same name.

@@ -10,6 +10,7 @@ use super::event::{Event, shown};
 use super::steps::{self, Cx, StepEnd};
 use crate::outcome::{Exit, RunError};
 use crate::roles::spec::{Loop, OnMaxFailures};
+use crate::shutdown::Stage;
 
 /// What is known of a loop while it goes on.
 #[derive(Debug, Clone, Default)]
@@ -49,30 +50,9 @@ pub async fn run(
         };
         match end {
             StepEnd::Stopped => return Ok(()),
-            StepEnd::Done => {
-                let mut progress = progress.borrow_mut();
-                progress.failures = 0;
-                progress.error = None;
-                progress.succeeded = Some(SystemTime::now());
-                cx.world.tell(Event::RunDone {
-                    member: name.to_owned(),
-                    run: number,
-                    took: started.elapsed(),
-                });
-            }
+            StepEnd::Done => succeeded(progress, cx, name, number, started.elapsed()),
             StepEnd::Failed(error) => {
-                let in_a_row = {
-                    let mut progress = progress.borrow_mut();
-                    progress.failures = progress.failures.saturating_add(1);
-                    progress.error = Some(error.to_string());
-                    progress.failures
-                };
-                cx.world.tell(Event::RunFailed {
-                    member: name.to_owned(),
-                    run: number,
-                    error: error.clone(),
-                    in_a_row,
-                });
+                let in_a_row = failed(progress, cx, name, number, &error);
                 let too_many = spec.max_failures > 0 && in_a_row >= spec.max_failures;
                 if too_many && spec.on_max_failures == OnMaxFailures::Exit {
                     return Err(given_up(name, in_a_row, &error));
@@ -90,6 +70,29 @@ pub async fn run(
             return Ok(());
         }
     }
+}
+
+fn succeeded(progress: &RefCell<Progress>, cx: &Cx, name: &str, run: u64, took: Duration) {
+    let mut progress = progress.borrow_mut();
+    progress.failures = 0;
+    progress.error = None;
+    progress.succeeded = Some(SystemTime::now());
+    let member = name.to_owned();
+    cx.world.tell(Event::RunDone { member, run, took });
+}
+
+/// How many runs have now failed in a row.
+fn failed(progress: &RefCell<Progress>, cx: &Cx, name: &str, run: u64, error: &RunError) -> u32 {
+    let mut progress = progress.borrow_mut();
+    progress.failures = progress.failures.saturating_add(1);
+    progress.error = Some(error.to_string());
+    cx.world.tell(Event::RunFailed {
+        member: name.to_owned(),
+        run,
+        error: error.clone(),
+        in_a_row: progress.failures,
+    });
+    progress.failures
 }
 
 /// One run within its time.
@@ -121,7 +124,8 @@ async fn one(name: &str, spec: &Loop, cx: &Cx) -> StepEnd {
                     end => end,
                 };
             }
-            () = cx.shutdown.kill_requested() => switch.request(crate::shutdown::Reason::Asked),
+            () = cx.shutdown.kill_requested(),
+                if !matches!(run_cx.shutdown.stage(), Stage::Killing(_)) => switch.request(crate::shutdown::Reason::Asked),
             () = cx.shutdown.requested(), if !run_cx.shutdown.is_requested() => {
                 switch.begin(crate::shutdown::Reason::Asked);
             }
