@@ -4,9 +4,11 @@ PYTHON ?= python3
 CARGO  ?= cargo
 VENV   := .venv
 STAMP  := $(VENV)/requirements.stamp
+BENCH_VENV  := .venv-bench
+BENCH_STAMP := $(BENCH_VENV)/requirements.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check venv packages
+.PHONY: help run test bench check venv packages
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +26,10 @@ test: venv packages check ## set up what the tests need, then every check and te
 	    $(CARGO) test --no-fail-fast; \
 	fi
 
+bench: venv $(BENCH_STAMP) ## measure the release build beside others, and write docs/benchmarks.md
+	$(CARGO) build --release
+	$(VENV)/bin/python benches/report.py docs/benchmarks.md benches/start.py benches/supervisor.py
+
 check: ## format and lints
 	$(CARGO) fmt --check
 	$(CARGO) clippy --quiet --all-targets -- -D warnings
@@ -35,6 +41,12 @@ $(STAMP): tests/requirements.txt tests/requirements.lock | packages
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 	    --requirement tests/requirements.txt --constraint tests/requirements.lock
+	touch $@
+
+# What runner is measured beside; s6 and tini are measured where they are installed.
+$(BENCH_STAMP): benches/requirements.txt | packages
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement benches/requirements.txt
 	touch $@
 
 # What the tests need of the system, installed where it is missing and we may: a program and the package it is in.
