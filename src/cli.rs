@@ -6,9 +6,11 @@
 )]
 
 mod args;
+mod control;
 mod live;
 mod load;
 mod offline;
+mod status;
 mod values;
 
 use std::io::{IsTerminal, Write};
@@ -37,6 +39,10 @@ pub fn main() -> ExitCode {
         Command::Validate(options) => offline::validate(&args.global, options),
         Command::Plan(options) => offline::plan(&args.global, options),
         Command::Schema(options) => offline::schema(&args.global, options),
+        Command::Health(options) => control::health(&args.global, options),
+        Command::Status(options) => control::status(&args.global, options),
+        Command::Restart(options) => control::restart(&args.global, options),
+        Command::Stop(options) => control::stop(&args.global, options),
         Command::Completions { shell } => offline::completions(*shell),
     })
 }

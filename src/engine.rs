@@ -2,12 +2,15 @@
 
 pub mod backoff;
 pub mod child;
+pub mod control;
 pub mod event;
+pub mod health;
 mod members;
 mod probe;
 mod repeat;
 pub mod service;
 pub mod sources;
+pub mod status;
 pub mod steps;
 pub mod world;
 
@@ -82,6 +85,7 @@ pub async fn prepare(
     let role = select(roles, role, &open)?;
     let plan = plan(roles, templates, &role)?;
     world.begin(&plan);
+    members::listen(&plan, world)?;
     let settings = sources::resolve(&plan, open, world).await?;
     let cx = Cx::of(world, plan, settings);
     match steps::run(&cx.plan.steps, &cx).await {

@@ -158,6 +158,14 @@ impl Plan {
         Order::new(self.members.keys().map(String::as_str), edges).ok()
     }
 
+    /// The names of its services.
+    pub fn services(&self) -> impl Iterator<Item = &str> {
+        self.members
+            .iter()
+            .filter(|(_, member)| matches!(member, Member::Service(_)))
+            .map(|(name, _)| name.as_str())
+    }
+
     /// The names of the settings that the role needs.
     pub fn wanted(&self) -> BTreeSet<String> {
         self.settings.keys().cloned().collect()

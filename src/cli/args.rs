@@ -1,6 +1,7 @@
 //! What the command line can say. The texts here are what `--help` teaches.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
@@ -61,6 +62,25 @@ pub struct Global {
         hide_env_values = true
     )]
     pub log_level: LogLevel,
+    /// Where `run` answers health, status, restart and stop: /run/runner.sock, else /tmp/runner-UID.sock
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "RUNNER_SOCKET",
+        hide_env_values = true
+    )]
+    socket: Option<OsString>,
+}
+
+impl Global {
+    /// The socket that was named; a variable that is set and empty names none.
+    pub fn socket(&self) -> Option<&Path> {
+        self.socket
+            .as_deref()
+            .filter(|path| !path.is_empty())
+            .map(Path::new)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -94,6 +114,17 @@ pub enum Command {
     Exec(Exec),
     /// Print the JSON Schema of roles.yaml
     Schema(Schema),
+    /// Ask the running runner whether it is healthy; for HEALTHCHECK and ECS healthCheck
+    #[command(
+        after_help = "Exit codes: 0 healthy; 1 starting, unhealthy or stopping; 69 no runner is running here."
+    )]
+    Health(Ask),
+    /// Show what the running runner does: every member, its state and what comes next
+    Status(Ask),
+    /// Restart a service of the running runner, one replica after the other
+    Restart(Restart),
+    /// Ask the running runner to stop in order
+    Stop(Stop),
     /// Print shell completions
     Completions {
         /// The shell
@@ -188,6 +219,27 @@ pub struct Exec {
 pub enum Shown {
     Text,
     Json,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Ask {
+    /// How the answer is written
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Shown,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Restart {
+    /// The service, or one of its replicas: `app` or `app/2`
+    #[arg(value_name = "SERVICE[/REPLICA]")]
+    pub service: String,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Stop {
+    /// Wait until the runner is gone
+    #[arg(long)]
+    pub wait: bool,
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -13,12 +13,14 @@ use tokio::time::Instant;
 use super::args::{Exec, Global, LogFormat, LogLevel, Run};
 use super::{code, load, offline, say, values};
 use crate::engine::child::start_error;
+use crate::engine::control::{self, Desk};
 use crate::engine::event::{Event, Level};
 use crate::engine::world::World;
 use crate::engine::{self, Ending};
 use crate::outcome::{Exit, Outcome, RunError};
 use crate::roles::check::Depth;
 use crate::shutdown;
+use crate::sys::control::{Door, places};
 use crate::sys::init::Mode;
 use crate::sys::process::Launch;
 use crate::sys::reaper::Processes;
@@ -52,6 +54,7 @@ pub fn run(global: &Global, options: &Run) -> ExitCode {
                 ),
             };
         };
+        control::serve(Door::open(&places(global.socket())), world);
         engine::run(roles, &loaded.templates, options.role.as_deref(), world).await
     })
 }
@@ -148,12 +151,9 @@ fn in_world(
 fn world(global: &Global, log_level: LogLevel) -> Result<Rc<World>, RunError> {
     let (switch, shutdown) = shutdown::channel();
     let switch = Rc::new(switch);
-    let mut signals = Signals::install(switch.clone())?;
-    tokio::task::spawn_local(async move {
-        loop {
-            signals.next().await;
-        }
-    });
+    let signals = Rc::new(Signals::install(switch.clone())?);
+    let running = signals.clone();
+    tokio::task::spawn_local(async move { running.run().await });
     let (processes, reaper) = Processes::new(Mode::detect())?;
     tokio::task::spawn_local(reaper.run());
     let writer = Writer::standard().map_err(|error| {
@@ -180,6 +180,8 @@ fn world(global: &Global, log_level: LogLevel) -> Result<Rc<World>, RunError> {
         started: Instant::now(),
         ear: Box::new(telemetry::hear),
         stop_timeout: Cell::new(DEFAULT_STOP),
+        signals,
+        desk: Desk::default(),
     }))
 }
 

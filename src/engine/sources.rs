@@ -252,7 +252,7 @@ async fn command(
     launch.args = words.into_iter().map(Into::into).collect();
     launch.environment = world.environment.clone();
     launch.output = Output::Pipe;
-    let captured = child::capture(world, launch, Some(source.timeout.0)).await;
+    let captured = child::capture(world, launch, Some(source.timeout.0), &world.shutdown).await;
     let (run, text) = match captured {
         Ok(captured) => captured,
         Err(error) => return failed(error.cause),

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use tokio::time::Instant;
+
 use super::{Members, Message};
 use crate::engine::repeat::{self, Progress};
 use crate::engine::steps::Cx;
@@ -16,6 +18,8 @@ pub(super) struct Running<'a> {
     pub(super) switch: Switch,
     pub(super) progress: Rc<RefCell<Progress>>,
     pub(super) state: LoopState,
+    /// When it was started.
+    pub(super) since: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +43,7 @@ impl<'a> Members<'a> {
             switch,
             progress: Rc::default(),
             state: LoopState::Pending,
+            since: None,
         };
         self.loops.insert(name, running);
     }
@@ -49,6 +54,7 @@ impl<'a> Members<'a> {
             return;
         };
         running.state = LoopState::Running;
+        running.since = Some(Instant::now());
         let (spec, cx) = (running.spec.clone(), running.cx.clone());
         let (progress, tell) = (running.progress.clone(), self.tell.clone());
         let name = name.to_owned();
