@@ -56,7 +56,8 @@ fn the_image_says_what_it_is() {
     let health = &image[0]["Healthcheck"]["Test"];
     assert_eq!(health, &serde_json::json!(["CMD", "runner", "health"]));
 
-    let look = "cat versions.json && find /app -name 'gac*' -o -name '*.rs' -o -name session-secret.b64";
+    let look =
+        "cat versions.json && find /app -name 'gac*' -o -name '*.rs' -o -name session-secret.b64";
     let inside = podman.text(&[
         "run",
         "--rm",
@@ -103,7 +104,10 @@ fn the_portal_serves_on_a_read_only_root_with_little_memory() {
             "400m",
         ],
     );
+    portal.wait_for(1, &["\"mode\""]);
+    assert!(!portal.health(), "it is only starting");
     portal.wait_for_nginx();
+    assert!(portal.health(), "{}", portal.exec(&["runner", "status"]));
     let (status, health) = portal.get("/health?format=json");
     assert_eq!(status, 200, "{health}");
     assert!(

@@ -344,6 +344,11 @@ impl Container<'_> {
         assert!(output.status.success(), "{output:?}");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
+
+    /// The HEALTHCHECK of the image, once: whether it says healthy.
+    pub fn health(&self) -> bool {
+        self.on(&["healthcheck", "run"], &[]).status.success()
+    }
 }
 
 impl Drop for Container<'_> {

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use http::{Load, Went, ask, get};
 use place::Place;
-use run::{Line, PATIENCE, POLL, Portal};
+use run::{Line, PATIENCE, POLL, Portal, runner};
 
 const WORKERS: u64 = 5;
 
@@ -79,6 +79,8 @@ fn nginx_waits_for_all_five_workers() {
         "nginx listens though a worker is not ready"
     );
 
+    assert_eq!(health(&place), (Some(1), "starting".to_owned()));
+
     place.take_away("start-6547");
     let (_, ready) = portal.event(0, "ready", "app", Some(WORKERS - 1));
     let (_, started) = portal.event(0, "started", "nginx", None);
@@ -87,12 +89,24 @@ fn nginx_waits_for_all_five_workers() {
         "nginx was started before the last worker was ready"
     );
     answers();
+    assert_eq!(health(&place), (Some(0), "healthy".to_owned()));
     let health = get("/health?format=json").json();
     // From versions and GAC, by way of the rendered production.ini and PasteDeploy.
     assert_eq!(health["application_version"], "0.0.0");
     assert_eq!(health["image_version"], "local");
     assert_eq!(health["namespace"], "cgap-local");
     stop(portal);
+}
+
+/// The exit code of `runner health`, and the word that it says first.
+fn health(place: &Place) -> (Option<i32>, String) {
+    let output = runner(place)
+        .arg("health")
+        .output()
+        .expect("the binary can be run");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let word = said.split(|c: char| !c.is_ascii_lowercase()).next();
+    (output.status.code(), word.unwrap_or_default().to_owned())
 }
 
 #[test]
@@ -215,24 +229,62 @@ fn a_killed_worker_costs_nobody_else_an_answer() {
         "only {enough} requests while five workers were killed"
     );
     let lines = stop(portal);
-    // A request that the killed worker had not begun to answer goes to the next one. What it had begun cannot be
-    // taken back: that one is lost.
+    only_with_their_worker(&went, &lines, &ends);
+}
+
+/// A request that an ending worker had not begun to answer goes to the next one. What it had begun cannot be taken
+/// back: that one may be lost, and no other. `ends` is when each replica's worker ended.
+fn only_with_their_worker(went: &[(String, Went)], lines: &[Line], ends: &[u64]) {
     for (path, went) in went.iter().filter(|(_, went)| !is_good(went)) {
         let request = format!("\"GET {path} HTTP");
         let told = lines
             .iter()
             .find(|line| line.member() == "nginx" && line.message().contains(&request));
         let told = told.unwrap_or_else(|| panic!("{path} {went:?} is not in nginx's log"));
-        let in_hand = (0..WORKERS).zip(&ends).any(|(replica, end)| {
+        let in_hand = (0..WORKERS).zip(ends).any(|(replica, end)| {
             let worker = format!("worker=127.0.0.1:{} ", 6543 + replica);
             told.message().contains(&worker) && told.clock().abs_diff(*end) < 1000
         });
         assert!(
             in_hand,
-            "{path} {went:?}: no worker was killed with it: {}",
+            "{path} {went:?}: no worker ended with it: {}",
             told.message()
         );
     }
+}
+
+#[test]
+fn a_rolling_restart_costs_nobody_an_answer() {
+    let Some(place) = Place::enter("a_rolling_restart_costs_nobody_an_answer") else {
+        return;
+    };
+    no_drain(&place);
+    let portal = Portal::start(&place);
+    let from = up(&portal);
+    let load = Load::start(3);
+    let output = runner(&place)
+        .args(["restart", "app"])
+        .output()
+        .expect("the binary can be run");
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    for replica in 0..WORKERS {
+        assert!(said.contains(&format!("app/{replica}")), "{said}");
+    }
+    let enough = load.done();
+    let went = load.finish(false);
+    assert!(enough >= 50, "only {enough} requests in a restart of five");
+
+    let mut ends = Vec::new();
+    let mut at = from;
+    for replica in 0..WORKERS {
+        // Each is told to stop only when the one before is back.
+        at = portal.event(at, "stopping-process", "app", Some(replica)).1;
+        let (exited, next) = portal.event(at, "exited", "app", Some(replica));
+        ends.push(exited.clock());
+        at = portal.event(next, "ready", "app", Some(replica)).1;
+    }
+    only_with_their_worker(&went, &stop(portal), &ends);
 }
 
 #[test]

@@ -22,6 +22,27 @@ pub struct Portal {
     log: Arc<Log>,
 }
 
+/// The binary, as a place has it.
+pub fn runner(place: &Place) -> Command {
+    let mut path = Path::new(ROOT).join(".venv/bin").into_os_string();
+    path.push(":/usr/sbin:/usr/bin:/sbin:/bin");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
+    command
+        .current_dir(&place.dir)
+        .env_clear()
+        .env("PATH", path)
+        .env("application_type", "portal")
+        .env("IDENTITY", "file:gac.json")
+        .env("RUNNER_SOCKET", "/tmp/runner.sock")
+        .env("RUNNER_LOG_FORMAT", "json")
+        .env("PYTHONPATH", Path::new(ROOT).join("tests/portal_app"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("PYTHONWARNINGS", "ignore")
+        .env("PORTAL_HOLD", &place.hold)
+        .stdin(Stdio::null());
+    command
+}
+
 #[derive(Default)]
 struct Log {
     lines: Mutex<Vec<Value>>,
@@ -31,23 +52,8 @@ struct Log {
 impl Portal {
     /// Starts the role that `application_type` names.
     pub fn start(place: &Place) -> Self {
-        let bin = Path::new(ROOT).join(".venv/bin");
-        let mut path = bin.into_os_string();
-        path.push(":/usr/sbin:/usr/bin:/sbin:/bin");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_runner"))
+        let mut child = runner(place)
             .arg("run")
-            .current_dir(&place.dir)
-            .env_clear()
-            .env("PATH", path)
-            .env("application_type", "portal")
-            .env("IDENTITY", "file:gac.json")
-            .env("RUNNER_SOCKET", place.dir.join("runner.sock"))
-            .env("RUNNER_LOG_FORMAT", "json")
-            .env("PYTHONPATH", Path::new(ROOT).join("tests/portal_app"))
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .env("PYTHONWARNINGS", "ignore")
-            .env("PORTAL_HOLD", &place.hold)
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
