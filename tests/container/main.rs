@@ -3,12 +3,17 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
 
+#[allow(dead_code)]
+#[path = "../portal/http.rs"]
+mod http;
 mod podman;
 
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use http::{Load, Went};
 use podman::{Container, PATIENCE, Podman};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -32,10 +37,10 @@ fn file(name: &str, content: &str) -> PathBuf {
     path
 }
 
-/// roles.yaml with a portal that stops at once: the drain is tested elsewhere.
-fn roles_without_drain(name: &str) -> String {
+/// roles.yaml with a portal that stops sooner: that the drain takes its time is tested elsewhere.
+fn roles_with_drain(name: &str, drain: &str) -> String {
     let text = fs::read_to_string(Path::new(ROOT).join("roles.yaml")).expect("it is there");
-    let changed = text.replace("drain_delay: 15s", "drain_delay: 0s");
+    let changed = text.replace("drain_delay: 15s", &format!("drain_delay: {drain}"));
     assert_ne!(text, changed);
     format!("{}:/app/roles.yaml:ro", file(name, &changed).display())
 }
@@ -86,7 +91,7 @@ fn the_portal_serves_on_a_read_only_root_with_little_memory() {
     let Some(podman) = Podman::ready(test) else {
         return;
     };
-    let roles = roles_without_drain("read-only.yaml");
+    let roles = roles_with_drain("read-only.yaml", "0s");
     let portal = role(
         &podman,
         "runner-test-portal",
@@ -161,6 +166,69 @@ fn a_worker_that_eats_all_memory_is_replaced(portal: &Container<'_>) {
     while portal.get("/health").0 != 200 {
         assert!(Instant::now() < deadline, "the portal does not come back");
     }
+}
+
+#[test]
+fn requests_outlive_workers_restarts_and_the_stop() {
+    let Some(podman) = Podman::ready("requests_outlive_workers_restarts_and_the_stop") else {
+        return;
+    };
+    let roles = roles_with_drain("under-load.yaml", "1s");
+    let portal = role(&podman, "runner-test-load", "portal", &["--volume", &roles]);
+    portal.wait_for_nginx();
+    let load = load_in(&portal);
+
+    let log = portal.log();
+    let worker = log
+        .lines()
+        .find(|line| line.contains("\"started\"") && line.contains("\"replica\":1"))
+        .and_then(|line| line.split("(pid ").nth(1)?.split(')').next())
+        .expect("it was started");
+    portal.exec(&["sh", "-c", &format!("kill -KILL {worker}")]);
+    portal.wait_for(1, &["\"exited\"", "\"app\"", "killed by signal 9"]);
+    portal.wait_for(6, &["\"ready\"", "\"app\""]);
+    let said = portal.exec(&["runner", "restart", "app"]);
+    assert!(said.contains("app/4"), "{said}");
+    portal.wait_for(11, &["\"ready\"", "\"app\""]);
+    let before = load.done();
+    assert_eq!(portal.stop(GRACE), 0, "{}", portal.log());
+    let went = load.finish(true);
+    assert!(went.len() > before, "it serves while it drains");
+
+    // What an ending worker had begun to answer is lost with it: one was killed and five restarted. What nginx had
+    // not accepted when it closed its door is lost too, one an asker at most.
+    let log = portal.log();
+    let bad = |(_, went): &&(String, Went)| {
+        !matches!(
+            went,
+            Went::Refused | Went::Answered(http::Answer { status: 200, .. })
+        )
+    };
+    let (accepted, never): (Vec<_>, Vec<_>) = went
+        .iter()
+        .filter(bad)
+        .partition(|(path, _)| log.contains(&format!("GET {path} HTTP")));
+    assert!(accepted.len() <= 6, "{accepted:?}");
+    assert!(never.len() <= ASKERS, "{never:?}");
+    assert!(went.len() > 50, "only {} requests", went.len());
+}
+
+const ASKERS: usize = 2;
+
+/// Asks from inside the container's network, as its load balancer would.
+fn load_in(portal: &Container<'_>) -> Load {
+    let network = format!("/proc/{}/ns/net", portal.inspect("{{.State.Pid}}"));
+    let network = fs::File::open(network).expect("it runs");
+    // A thread of its own enters it, and those that it starts are there too.
+    let entered = std::thread::spawn(move || {
+        // SAFETY: the descriptor is open; the namespace is the calling thread's own.
+        assert_eq!(
+            unsafe { libc::setns(network.as_raw_fd(), libc::CLONE_NEWNET) },
+            0
+        );
+        Load::start(ASKERS)
+    });
+    entered.join().expect("it does not panic")
 }
 
 #[test]
@@ -340,4 +408,17 @@ fn a_container_without_its_settings_says_so_and_ends() {
         "{}",
         unwritable.log()
     );
+}
+
+#[test]
+fn compose_waits_as_long_as_roles_yaml_says() {
+    let read = |path: &str| fs::read_to_string(Path::new(ROOT).join(path)).expect("it is there");
+    let roles = read("roles.yaml");
+    let (_, platform) = roles
+        .split_once("\nplatform:\n  stop_timeout: ")
+        .expect("it says");
+    let granted = platform.split_whitespace().next().expect("a duration");
+    let compose = read("docker-compose.yml");
+    let grace = format!("stop_grace_period: {granted}\n");
+    assert!(compose.contains(&grace), "roles.yaml counts on {granted}");
 }

@@ -11,9 +11,9 @@ mod run;
 
 use std::time::Instant;
 
-use http::{Load, Went, ask, get};
+use http::{Load, PATIENCE, Went, ask, get};
 use place::Place;
-use run::{Line, PATIENCE, POLL, Portal, runner};
+use run::{Line, POLL, Portal, runner};
 
 const WORKERS: u64 = 5;
 

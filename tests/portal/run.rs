@@ -8,10 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::http::PATIENCE;
 use crate::place::{Place, ROOT};
-
-/// How long anything may take here. Nothing comes near it: the machine of a test may be busy.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often something is asked for that cannot be waited for.
 pub const POLL: Duration = Duration::from_millis(5);
