@@ -2,6 +2,8 @@
 //!
 //! Most of these mistakes are one of few traps, which are looked for in the text around the place.
 
+use std::ops::Range;
+
 use serde_yaml::Error;
 
 use crate::diag::{Code, Diagnostic};
@@ -75,7 +77,7 @@ fn tab(source: &Source, place: &Place) -> Option<Diagnostic> {
 }
 
 fn documents(source: &Source, place: Place) -> Diagnostic {
-    let before = &source.text()[..place.range.start];
+    let before = cut(source.text(), 0..place.range.start);
     let mark = before.rfind("\n---").map(|at| source.place(at + 1..at + 4));
     Diagnostic::new(
         Code::YamlSyntax,
@@ -94,7 +96,7 @@ fn trap(source: &Source, place: &Place) -> Option<Diagnostic> {
     };
     let line = source.line(place.start().0);
     // `{ value: ${X} }`: the parser stops at the brace behind the dollar, or later in what it takes for a mapping.
-    let dollar = text[line.start..(at + 1).min(line.end).max(line.start)]
+    let dollar = cut(text, line.start..(at + 1).min(line.end).max(line.start))
         .rfind("${")
         .map(|found| line.start + found)
         .filter(|dollar| is_bare(&text[line.start..*dollar]) && bracket(text, *dollar).is_some());
@@ -119,7 +121,7 @@ fn trap(source: &Source, place: &Place) -> Option<Diagnostic> {
     }
     // A character that YAML does not have; the parser names the start of its scalar.
     let strange = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{85}');
-    let token = &text[at..line.end.max(at)];
+    let token = cut(text, at..line.end.max(at));
     if let Some((found, c)) = token.char_indices().find(|(_, c)| strange(*c)) {
         let place = source.place(at + found..at + found + c.len_utf8());
         let message = format!(
@@ -133,9 +135,15 @@ fn trap(source: &Source, place: &Place) -> Option<Diagnostic> {
     None
 }
 
+/// A part of a text; a character that the range would cut is taken whole.
+fn cut(text: &str, range: Range<usize>) -> &str {
+    let end = text.ceil_char_boundary(range.end);
+    &text[text.floor_char_boundary(range.start.min(end))..end]
+}
+
 /// Whether the quotes before a place in its line are all closed.
 fn is_bare(before: &str) -> bool {
-    before.matches('"').count() % 2 == 0 && before.matches('\'').count() % 2 == 0
+    before.matches('"').count().is_multiple_of(2) && before.matches('\'').count().is_multiple_of(2)
 }
 
 /// The plain text directly before a place.
@@ -150,7 +158,7 @@ fn bracket(text: &str, to: usize) -> Option<usize> {
     let mut quote = None;
     let mut before = '\n';
     let mut comment = false;
-    let text = &text[..to];
+    let text = cut(text, 0..to);
     for (at, c) in text.char_indices() {
         match (quote, c) {
             (_, '\n') if comment => comment = false,
@@ -188,7 +196,7 @@ fn grammar(source: &Source, place: Place, sentence: &str) -> Diagnostic {
     };
     let has = |part: &str| sentence.contains(part);
     let unclosed = || {
-        let open = if has("unclosed bracket") && text[at..].starts_with(['[', '{']) {
+        let open = if has("unclosed bracket") && cut(text, at..text.len()).starts_with(['[', '{']) {
             at
         } else {
             bracket(text, at)?
