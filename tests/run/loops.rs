@@ -221,3 +221,32 @@ fn a_loop_waits_for_a_service_to_be_ready() {
     place.wait_lines("runs", 1);
     running.stop().expect(0, "stopped in order");
 }
+
+#[test]
+fn a_run_that_does_not_end_within_the_stop_is_killed_and_the_code_is_124() {
+    for timeout in ["", ", timeout: 1h"] {
+        let place = Place::with(&format!(
+            "roles:\n  r:\n    stop_timeout: 1300ms\n    loops:\n      l:\n        {{ interval: 1h{timeout}, steps: [ {{ shell: \"trap '' TERM; echo x > began; while :; do sleep 0.01; done\" }} ] }}\n"
+        ));
+        let running = place.start(&["run", "r"]);
+        place.wait_lines("began", 1);
+        let ended = running.stop();
+        ended.expect(124, "the stop took longer than its 1.3s");
+        assert!(ended.took < Duration::from_secs(3), "{:?}", ended.took);
+    }
+}
+
+/// A run that has run out of time has ten seconds to stop, and no longer than the role has.
+#[test]
+fn a_stop_does_not_wait_for_the_grace_of_a_run_that_took_too_long() {
+    let place = Place::with(
+        "roles:\n  r:\n    stop_timeout: 1300ms\n    loops:\n      l:\n        { interval: 1h, timeout: 100ms, steps: [ { shell: \"trap 'echo x >> told' TERM; echo x > began; while :; do sleep 0.01; done\" } ] }\n",
+    );
+    let running = place.start(&["run", "r"]);
+    place.wait_lines("told", 1);
+    let asked = std::time::Instant::now();
+    let ended = running.stop();
+    ended.expect(124, "the stop took longer than its 1.3s");
+    let took = ended.at - asked;
+    assert!(took < Duration::from_millis(1300), "{took:?}");
+}
