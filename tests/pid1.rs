@@ -136,7 +136,7 @@ fn a_stop_is_as_elsewhere() {
     kill(first.pid(), libc::SIGTERM);
     let ended = first.outer.wait();
     ended.expect(0, "stopped in order by SIGTERM");
-    assert!(ended.at - asked < Duration::from_secs(1));
+    assert!(ended.at - asked < Duration::from_secs(3));
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl Place {
 
     /// One with this roles.yaml, behind `version: 1`.
     pub fn with(roles: &str) -> Self {
-        Self::empty().file("roles.yaml", &format!("version: 1\n{roles}"))
+        Self::empty().file("roles.yaml", format!("version: 1\n{roles}"))
     }
 
     /// One whose only role `r` has these steps, each a line of YAML.
