@@ -7,12 +7,11 @@
 
 mod common;
 
-use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
 use common::moto::{self, Moto};
 use common::server::{Act, Server, answer};
-use common::{Ended, Place, Running, root};
+use common::{Ended, Place, root};
 
 /// A role that prints A and B, from the environment and, above it, the secret that IDENTITY names.
 const ROLES: &str = "settings:\n  sources:\n    - environment\n    - secret: \"${IDENTITY}\"\n      region: us-east-1\n      placeholder: \"XXX: ENTER VALUE\"\n      timeout: 2s\n      attempt_timeout: 400ms\n  keys:\n    IDENTITY: { required: true, description: name of the GAC }\n    A: { required: true, description: the first }\n    B: { default: from roles.yaml }\n    C: { default: \"\" }\nroles:\n  r:\n    startup:\n      - command: [echo, \"${A}|${B}|${C}\"]\n  needless:\n    startup:\n      - command: [echo, done]\n";
@@ -83,12 +82,7 @@ fn a_file_that_is_not_there_or_not_ours() {
         std::os::unix::fs::PermissionsExt::from_mode(0o600),
     )
     .expect("ours");
-    let copy = place.path("runner");
-    std::fs::copy(env!("CARGO_BIN_EXE_runner"), &copy).expect("a copy that nobody may run");
-    let mut command = std::process::Command::new(copy);
-    command.args(["run", "r"]).uid(65534).gid(65534);
-    place.prepare(&mut command);
-    Running::start(command).wait().expect(
+    place.play_as_nobody().expect(
         77,
         "cannot read the secret file gac.json: permission denied",
     );

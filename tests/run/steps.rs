@@ -1,9 +1,8 @@
 //! `command` and `shell` steps, and the keys that all steps have.
 
-use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
-use crate::common::{Place, Running, root, wait_gone};
+use crate::common::{Place, root, wait_gone};
 
 #[test]
 fn steps_run_in_order_those_of_the_file_first_and_a_failure_ends_them() {
@@ -232,12 +231,7 @@ fn who_is_not_root_cannot_become_another() {
         return;
     }
     let place = Place::steps(&["user: root\ncommand: id"]);
-    let copy = place.path("runner");
-    std::fs::copy(env!("CARGO_BIN_EXE_runner"), &copy).expect("a copy that nobody may run");
-    let mut command = std::process::Command::new(copy);
-    command.args(["run", "r"]).uid(65534).gid(65534);
-    place.prepare(&mut command);
-    let ended = Running::start(command).wait();
+    let ended = place.play_as_nobody();
     ended.expect(77, "cannot run as user `root`: runner itself runs as uid 65534, not root (start the container as root, or leave out `user`)");
     assert_eq!(ended.said(), Vec::<String>::new());
 }
