@@ -10,6 +10,7 @@ pub mod spec;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::roles::scalar::Text;
 use crate::secret::Secret;
 use crate::template::{Fault, Item};
 use graph::Graph;
@@ -87,6 +88,8 @@ pub enum Problem {
     },
     /// An assertion that does not hold.
     Assertion {
+        /// Which one, from 0.
+        at: usize,
         /// What roles.yaml says about it.
         message: String,
         /// Error or warning.
@@ -290,7 +293,7 @@ fn overrode(name: &str, layers: &[Layer], winner: &Origin) -> Vec<Origin> {
 
 fn assertions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for assertion in &settings.assert {
+    for (at, assertion) in settings.assert.iter().enumerate() {
         let condition = &assertion.that.condition;
         if condition
             .names()
@@ -301,7 +304,8 @@ fn assertions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
         match condition.holds(&|name| resolved.item(name)) {
             Ok(true) => {}
             Ok(false) => problems.push(Problem::Assertion {
-                message: assertion.message.clone(),
+                at,
+                message: shown(&assertion.message, resolved),
                 level: assertion.level,
             }),
             Err(fault) => problems.push(Problem::Expression {
@@ -311,4 +315,17 @@ fn assertions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// A message, with `***` for what is masked and for what has no value.
+fn shown(message: &Text, resolved: &Resolved) -> String {
+    let scope = |name: &str| {
+        let shown = resolved.get(name).filter(|setting| !setting.masked);
+        let value = shown.map_or_else(|| Secret::new("***"), |setting| setting.value.clone());
+        Some(Item::Text(value))
+    };
+    match message.template.render(&scope) {
+        Ok(text) => text.expose().to_owned(),
+        Err(_) => message.raw.clone(),
+    }
 }

@@ -28,35 +28,49 @@ pub enum Reason {
 
 /// The sending side.
 #[derive(Debug)]
-pub struct Switch(watch::Sender<Stage>);
+pub struct Switch(watch::Sender<State>);
 
 /// The receiving side: cheap to clone, kept in every long wait.
 #[derive(Debug, Clone)]
-pub struct Shutdown(watch::Receiver<Stage>);
+pub struct Shutdown(watch::Receiver<State>);
+
+/// The stage, and when the stop was first asked for.
+#[derive(Debug, Clone, Copy)]
+struct State {
+    stage: Stage,
+    since: Option<Instant>,
+}
 
 /// A connected pair.
 pub fn channel() -> (Switch, Shutdown) {
-    let (sender, receiver) = watch::channel(Stage::Running);
+    let (sender, receiver) = watch::channel(State {
+        stage: Stage::Running,
+        since: None,
+    });
     (Switch(sender), Shutdown(receiver))
 }
 
 impl Switch {
     /// Asks for an orderly stop, or, when one is under way, for the immediate one.
     pub fn request(&self, reason: Reason) {
-        self.0.send_modify(|stage| {
-            *stage = match *stage {
-                Stage::Running => Stage::Stopping(reason),
-                Stage::Stopping(_) | Stage::Killing(_) => Stage::Killing(reason),
-            }
+        self.change(|stage| match stage {
+            Stage::Running => Stage::Stopping(reason),
+            Stage::Stopping(_) | Stage::Killing(_) => Stage::Killing(reason),
         });
     }
 
     /// Asks for an orderly stop; does nothing when one is under way.
     pub fn begin(&self, reason: Reason) {
-        self.0.send_modify(|stage| {
-            if *stage == Stage::Running {
-                *stage = Stage::Stopping(reason);
-            }
+        self.change(|stage| match stage {
+            Stage::Running => Stage::Stopping(reason),
+            under_way => under_way,
+        });
+    }
+
+    fn change(&self, next: impl FnOnce(Stage) -> Stage) {
+        self.0.send_modify(|state| {
+            state.stage = next(state.stage);
+            state.since.get_or_insert_with(Instant::now);
         });
     }
 }
@@ -64,7 +78,12 @@ impl Switch {
 impl Shutdown {
     /// Where things stand now.
     pub fn stage(&self) -> Stage {
-        *self.0.borrow()
+        self.0.borrow().stage
+    }
+
+    /// When the stop was first asked for.
+    pub fn since(&self) -> Option<Instant> {
+        self.0.borrow().since
     }
 
     /// Whether a stop was asked for.
@@ -84,7 +103,11 @@ impl Shutdown {
 
     async fn until(&self, reached: impl Fn(Stage) -> bool) {
         let mut receiver = self.0.clone();
-        if receiver.wait_for(|stage| reached(*stage)).await.is_err() {
+        if receiver
+            .wait_for(|state| reached(state.stage))
+            .await
+            .is_err()
+        {
             // The switch is gone: nobody can ask any more.
             std::future::pending::<()>().await;
         }

@@ -9,10 +9,14 @@ pub mod random;
 pub mod render;
 pub mod wait;
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use crate::diag::{Code, Diagnostic};
+use crate::engine::steps::Cx;
+use crate::outcome::RunError;
 use crate::roles::scalar::Text;
 use crate::roles::shape::{Definitions, Fields, Reader, Record, Shape, meant};
 use crate::roles::spec::StepCommon;
@@ -57,6 +61,24 @@ pub trait StepKind: Record {
     /// The file that the step writes, if it writes one.
     fn destination(&self) -> Option<&Text> {
         None
+    }
+
+    /// One try, which may take `limit`.
+    fn exec(&self, cx: &Cx, limit: Option<Duration>) -> impl Future<Output = Result<(), Failure>>;
+}
+
+/// Why a step is not done.
+#[derive(Debug)]
+pub enum Failure {
+    /// It failed.
+    Failed(RunError),
+    /// The role stops.
+    Stopped,
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        Failure::Failed(error)
     }
 }
 
@@ -105,6 +127,11 @@ macro_rules! step_kinds {
             /// The template that the step renders, if it renders one.
             pub fn template(&self) -> Option<TemplateUse<'_>> {
                 match self { $( Self::$Kind(kind) => kind.template(), )* }
+            }
+
+            /// One try, which may take `limit`.
+            pub async fn exec(&self, cx: &Cx, limit: Option<Duration>) -> Result<(), Failure> {
+                match self { $( Self::$Kind(kind) => kind.exec(cx, limit).await, )* }
             }
 
             /// The file that the step writes, if it writes one.

@@ -2,6 +2,8 @@
 //!
 //! The SDK reads the process's own environment, so each case runs this program again with one of its own.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
+
 #[path = "../src/sys/scripted.rs"]
 mod scripted;
 

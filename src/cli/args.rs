@@ -1,6 +1,7 @@
 //! What the command line can say. The texts here are what `--help` teaches.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
@@ -40,7 +41,7 @@ pub struct Global {
     )]
     pub config: PathBuf,
     /// Set a setting, above every source; may be given more than once
-    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = key_value)]
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = KeyValue)]
     pub set: Vec<(String, String)>,
     /// How the log is written: text on a terminal, else json
     #[arg(
@@ -61,6 +62,25 @@ pub struct Global {
         hide_env_values = true
     )]
     pub log_level: LogLevel,
+    /// Where `run` answers health, status, restart and stop: /run/runner.sock, else /tmp/runner-UID.sock
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "RUNNER_SOCKET",
+        hide_env_values = true
+    )]
+    socket: Option<OsString>,
+}
+
+impl Global {
+    /// The socket that was named; a variable that is set and empty names none.
+    pub fn socket(&self) -> Option<&Path> {
+        self.socket
+            .as_deref()
+            .filter(|path| !path.is_empty())
+            .map(Path::new)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -80,17 +100,44 @@ pub enum LogLevel {
 /// A command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Play a role: the container's entrypoint, as PID 1 or not
+    Run(Run),
     /// Find every problem of roles.yaml and its templates, all at once
     Validate(Validate),
     /// Say what `run` will do, step by step, with the origin of every setting
     Plan(Plan),
+    /// Draw a role for docs and reviews
+    Graph(Graph),
+    /// Print a rendered template, secrets masked
+    Render(Render),
+    /// Say where a setting's value comes from, what it overrode, and who uses it
+    Explain(Explain),
+    /// Run one command after a role's steps, in the container's environment
+    Exec(Exec),
     /// Print the JSON Schema of roles.yaml
     Schema(Schema),
+    /// Ask the running runner whether it is healthy; for HEALTHCHECK and ECS healthCheck
+    #[command(
+        after_help = "Exit codes: 0 healthy; 1 starting, unhealthy or stopping; 69 no runner is running here."
+    )]
+    Health(Ask),
+    /// Show what the running runner does: every member, its state and what comes next
+    Status(Ask),
+    /// Restart a service of the running runner, one replica after the other
+    Restart(Restart),
+    /// Ask the running runner to stop in order
+    Stop(Stop),
     /// Print shell completions
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Run {
+    /// The role; by default the one that `select` in roles.yaml names
+    pub role: Option<String>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -132,9 +179,62 @@ pub enum Findings {
 pub struct Plan {
     /// The role; by default every role
     pub role: Option<String>,
+    /// Say in words what a change means: from OTHER, an older roles.yaml, to this one
+    #[arg(long, value_name = "OTHER")]
+    pub diff: Option<PathBuf>,
     /// How the plan is written
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Shown,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Graph {
+    /// The role
+    pub role: String,
+    /// How it is drawn
+    #[arg(long, value_name = "FORMAT", default_value = "mermaid")]
+    pub format: Drawing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Drawing {
+    /// A flowchart that GitHub and many wikis show
+    Mermaid,
+    /// A picture
+    Svg,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Render {
+    /// A render step's destination, or a template's path
+    pub template: String,
+    /// Show secrets
+    #[arg(long)]
+    pub reveal: bool,
+    /// Compare with a file, and exit with 1 where they differ
+    #[arg(long, value_name = "FILE")]
+    pub diff: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Explain {
+    /// The setting; by default all of them
+    pub key: Option<String>,
+    /// Do not read the secret
+    #[arg(long)]
+    pub offline: bool,
+    /// How it is written
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Shown,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Exec {
+    /// The role whose steps run first
+    pub role: String,
+    /// The command and its arguments
+    #[arg(last = true, required = true)]
+    pub command: Vec<std::ffi::OsString>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -143,10 +243,46 @@ pub enum Shown {
     Json,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        // The text is not repeated: it may hold a secret.
-        _ => Err("expected KEY=VALUE".to_owned()),
+#[derive(Debug, ClapArgs)]
+pub struct Ask {
+    /// How the answer is written
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Shown,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Restart {
+    /// The service, or one of its replicas: `app` or `app/2`
+    #[arg(value_name = "SERVICE[/REPLICA]")]
+    pub service: String,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Stop {
+    /// Wait until the runner is gone
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// Reads `KEY=VALUE`. Its error does not repeat the text, which may hold a secret; clap's own would.
+#[derive(Debug, Clone)]
+struct KeyValue;
+
+impl clap::builder::TypedValueParser for KeyValue {
+    type Value = (String, String);
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _: Option<&clap::Arg>,
+        text: &std::ffi::OsStr,
+    ) -> Result<Self::Value, clap::Error> {
+        match text.to_str().and_then(|text| text.split_once('=')) {
+            Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+            _ => {
+                let wrong = clap::error::ErrorKind::ValueValidation;
+                Err(clap::Error::raw(wrong, "expected KEY=VALUE behind --set\n").with_cmd(command))
+            }
+        }
     }
 }

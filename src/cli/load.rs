@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::diag::{Code, Diagnostic, Diagnostics};
+use crate::roles::check::Depth;
 use crate::roles::tree::MAX_BYTES;
 use crate::roles::{self, Roles, Templates, check, gac};
 use crate::secret::Secret;
@@ -24,8 +25,8 @@ pub struct Loaded {
     pub diagnostics: Diagnostics,
 }
 
-/// Reads and checks everything.
-pub fn load(config: &Path) -> Loaded {
+/// Reads and checks everything, as far as `depth` goes.
+pub fn load(config: &Path, depth: Depth) -> Loaded {
     let mut diagnostics = Diagnostics::new();
     let mut templates = Templates::new();
     let roles = match read(config) {
@@ -37,7 +38,7 @@ pub fn load(config: &Path) -> Loaded {
     };
     if let Some(roles) = &roles {
         templates = read_templates(roles);
-        check::check(roles, &templates, &mut diagnostics);
+        check::check(roles, &templates, depth, &mut diagnostics);
     }
     let mut loaded = Loaded {
         roles,

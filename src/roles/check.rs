@@ -39,8 +39,17 @@ impl Cx<'_> {
     }
 }
 
+/// How much is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Everything.
+    Whole,
+    /// What a role could be hurt by without its own parts noticing: the schemas of messages are left out.
+    Run,
+}
+
 /// Adds everything that is wrong in `roles` and its templates.
-pub fn check(roles: &Roles, templates: &Templates, diagnostics: &mut Diagnostics) {
+pub fn check(roles: &Roles, templates: &Templates, depth: Depth, diagnostics: &mut Diagnostics) {
     let mut cx = Cx {
         roles,
         graph: Graph::of(&roles.file.settings),
@@ -54,6 +63,9 @@ pub fn check(roles: &Roles, templates: &Templates, diagnostics: &mut Diagnostics
     expressions::check(&mut cx);
     templates::check(&mut cx);
     members::check(&mut cx);
+    if depth == Depth::Whole {
+        members::schemas(&mut cx);
+    }
     dependencies::check(&mut cx);
     stop::check(&mut cx);
     platform::check(&mut cx);

@@ -277,10 +277,8 @@ fn of_problem(
             diagnostic.help.clone_from(&fault.help);
             found.push(diagnostic);
         }
-        Problem::Assertion { message, level } => {
-            let mut all = roles.file.settings.assert.iter();
-            let at = all.position(|assertion| assertion.message == *message);
-            let at = at.unwrap_or_default().to_string();
+        Problem::Assertion { at, message, level } => {
+            let at = at.to_string();
             let place = roles.value_place(&["settings", "assert", &at, "that"]);
             let message = format!("this does not hold with this GAC: {message}");
             let mut diagnostic = Diagnostic::new(Code::Assertion, place, message);

@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value as Json;
+use serde_json::value::RawValue;
 
 use super::layers::{Layer, Origin};
 use crate::diag::Diagnostics;
@@ -187,14 +188,17 @@ pub fn secret(
         })?;
     let mut layer = Layer::new(origin);
     let mut duplicates = Vec::new();
-    let mut last: BTreeMap<String, Json> = BTreeMap::new();
+    let mut last: BTreeMap<String, &RawValue> = BTreeMap::new();
     for (key, value) in entries.0 {
         if last.insert(key.clone(), value).is_some() {
             duplicates.push(key);
         }
     }
     for (key, value) in last {
-        match found(&value) {
+        if key.is_empty() || key.contains('\0') {
+            return Err("it has a key without a name, or with a NUL in it".to_owned());
+        }
+        match raw(value).ok_or_else(|| format!("the text under {key} is not Unicode"))? {
             Found::Text(text) if placeholder == Some(text.as_str()) => {
                 layer.placeholders.insert(key);
             }
@@ -217,21 +221,35 @@ fn json_error(error: &serde_json::Error) -> String {
     format!("{what} (line {}, column {})", error.line(), error.column())
 }
 
-/// The entries of a JSON object, duplicates included.
-struct Entries(Vec<(String, Json)>);
+/// What a JSON text is: a number stays as it was written, `1e5` and `1.10` too.
+///
+/// None where a text has half a surrogate pair, which no UTF-8 can hold.
+fn raw(value: &RawValue) -> Option<Found> {
+    let text = value.get();
+    Some(match text.as_bytes().first() {
+        Some(b'"') => Found::Text(serde_json::from_str(text).ok()?),
+        Some(b'[') => Found::Nested("a list"),
+        Some(b'{') => Found::Nested("an object"),
+        Some(b'n') => Found::Null,
+        _ => Found::Text(text.to_owned()),
+    })
+}
 
-impl<'de> Deserialize<'de> for Entries {
+/// The entries of a JSON object, duplicates included.
+struct Entries<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Entries<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct EntriesVisitor;
 
         impl<'de> Visitor<'de> for EntriesVisitor {
-            type Value = Entries;
+            type Value = Entries<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Entries, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
                 let mut entries = Vec::new();
                 while let Some(entry) = access.next_entry()? {
                     entries.push(entry);
@@ -265,12 +283,13 @@ mod tests {
                 Some("XXX: ENTER VALUE"),
             )
         };
-        let found = read(r#"{"A":"x","N":1.10,"B":true,"Z":null,"L":[1],"P":"XXX: ENTER VALUE","A":"y","I":123456789012345678901234567890}"#).unwrap();
+        let found = read(r#"{"A":"x","N":1.10,"B":true,"Z":null,"L":[1],"P":"XXX: ENTER VALUE","A":"y","I":123456789012345678901234567890,"E":1e5}"#).unwrap();
         assert_eq!(
             texts(&found.layer),
             [
                 ("A", Some("y")),
                 ("B", Some("true")),
+                ("E", Some("1e5")),
                 ("I", Some("123456789012345678901234567890")),
                 ("N", Some("1.10")),
                 ("Z", None)
@@ -292,6 +311,14 @@ mod tests {
             ),
             ("{\"a\": \"hunter2", "it ends too early (line 1, column 14)"),
             ("{\"a\": hunter2}", "it is not JSON (line 1, column 7)"),
+            (
+                "{\"\": \"hunter2\"}",
+                "it has a key without a name, or with a NUL in it",
+            ),
+            (
+                "{\"K\": \"hunter2\\ud800\"}",
+                "the text under K is not Unicode",
+            ),
         ] {
             assert_eq!(read(text).unwrap_err(), expected);
         }

@@ -100,8 +100,8 @@ record! {
     pub struct Assertion as "an assertion" {
         /// A bare expression.
         that: Condition => "ENCODED_BS_ENV == ENV_NAME",
-        /// What is wrong where it does not hold; it must not show a secret.
-        message: String => "ENCODED_BS_ENV and ENV_NAME disagree",
+        /// What is wrong where it does not hold; what is masked shows as `***` in it.
+        message: Text => "ENCODED_BS_ENV and ENV_NAME disagree",
         /// Whether that is an error or a warning.
         level: Level = "error" => "warning",
     }

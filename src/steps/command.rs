@@ -1,10 +1,18 @@
 //! `command`: runs a program. `shell`: runs a script with `/bin/sh`.
 
+use std::time::Duration;
+
 use indexmap::IndexMap;
 
-use super::StepKind;
+use super::{Failure, StepKind};
+use crate::engine::child::{self, Run};
+use crate::engine::event::shown;
+use crate::engine::steps::Cx;
+use crate::outcome::{Exit, RunError};
 use crate::roles::scalar::{Command as Words, Text};
 use crate::roles::shape::record;
+use crate::sys::process::Launch;
+use crate::template::Template;
 
 record! {
     /// Runs a program and waits for its end.
@@ -44,6 +52,13 @@ impl StepKind for Command {
     fn line(&self) -> String {
         format!("run {}", self.command.line())
     }
+
+    async fn exec(&self, cx: &Cx, limit: Option<Duration>) -> Result<(), Failure> {
+        let (dir, user) = (self.working_dir.as_ref(), self.user.as_ref());
+        let launch = cx.launch(&self.command, &self.environment, dir, user)?;
+        let program = launch.program.to_string_lossy().into_owned();
+        to_its_end(launch, &program, &self.success_exit_codes, cx, limit).await
+    }
 }
 
 impl StepKind for Shell {
@@ -52,5 +67,42 @@ impl StepKind for Shell {
     fn line(&self) -> String {
         let first = self.shell.raw.trim().lines().next().unwrap_or_default();
         format!("run the script `{first}`")
+    }
+
+    async fn exec(&self, cx: &Cx, limit: Option<Duration>) -> Result<(), Failure> {
+        let word = |raw: &str| Text {
+            raw: raw.to_owned(),
+            template: Template::parse(raw).0,
+            place: self.shell.place.clone(),
+        };
+        let command = Words(vec![word("/bin/sh"), word("-euc"), self.shell.clone()]);
+        let (dir, user) = (self.working_dir.as_ref(), self.user.as_ref());
+        let launch = cx.launch(&command, &self.environment, dir, user)?;
+        to_its_end(launch, "sh", &self.success_exit_codes, cx, limit).await
+    }
+}
+
+/// Runs a program and judges its end.
+async fn to_its_end(
+    launch: Launch,
+    program: &str,
+    success: &[u8],
+    cx: &Cx,
+    limit: Option<Duration>,
+) -> Result<(), Failure> {
+    match child::run(&cx.world, launch, &cx.label(program), limit, &cx.shutdown).await? {
+        Run::Stopped => Err(Failure::Stopped),
+        Run::TimedOut => {
+            let limit = shown(limit.unwrap_or_default());
+            let cause = format!("it took longer than {limit}");
+            Err(RunError::new(Exit::TIMEOUT, format!("`{program}` was stopped"), cause).into())
+        }
+        Run::Ended(ended) => {
+            let code = ended.code.and_then(|code| u8::try_from(code).ok());
+            if code.is_some_and(|code| success.contains(&code)) {
+                return Ok(());
+            }
+            Err(child::end_error(program, &ended).into())
+        }
     }
 }

@@ -1,10 +1,18 @@
 //! `http`: one request, for `/index`, webhooks and warm-up.
 
+use std::time::Duration;
+
 use indexmap::IndexMap;
 
-use super::StepKind;
+use super::{Failure, StepKind};
+use crate::engine::steps::{Cx, within};
+use crate::outcome::{Exit, RunError};
 use crate::roles::scalar::{Opaque, Text};
 use crate::roles::shape::record;
+use crate::sys::http::{self, Request};
+
+/// How long an answer may take where the step has no `timeout`.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 record! {
     /// Sends one HTTP request.
@@ -37,5 +45,48 @@ impl StepKind for Http {
 
     fn line(&self) -> String {
         format!("{} {}", self.http.method, self.http.url.raw)
+    }
+
+    async fn exec(&self, cx: &Cx, limit: Option<Duration>) -> Result<(), Failure> {
+        let spec = &self.http;
+        let url = cx.text(&spec.url)?;
+        let shown = format!("{} {}", spec.method, spec.url.raw);
+        let mut headers = Vec::new();
+        for (name, text) in &spec.headers {
+            headers.push((name.clone(), cx.secret(text)?.expose().to_owned()));
+        }
+        let body = match (&spec.json, &spec.body) {
+            (Some(json), _) => {
+                headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
+                Some(json.0.to_string().into_bytes())
+            }
+            (None, Some(text)) => Some(cx.secret(text)?.expose().as_bytes().to_vec()),
+            (None, None) => None,
+        };
+        let limit = limit.unwrap_or(TIMEOUT);
+        let request = Request {
+            method: spec.method.clone(),
+            url,
+            headers,
+            body,
+            // The step's own limit comes first: a request that takes too long is a step that does.
+            timeout: limit.saturating_mul(2),
+        };
+        let doing = || format!("`{shown}` failed");
+        let answer = within(cx, Some(limit), doing, async {
+            http::send(&request)
+                .await
+                .map_err(|error| RunError::new(Exit::UNAVAILABLE, doing(), error.to_string()))
+        })
+        .await?;
+        let status = answer.status;
+        let good = match spec.expect_status.as_slice() {
+            [] => (200..300).contains(&status),
+            codes => codes.contains(&status),
+        };
+        if good {
+            return Ok(());
+        }
+        Err(RunError::new(Exit::FAILED, doing(), format!("the answer was {status}")).into())
     }
 }

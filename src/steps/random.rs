@@ -1,8 +1,16 @@
 //! `random`: fresh random bytes in a file, replaced and never appended to.
 
-use super::StepKind;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+use super::render::{Target, write};
+use super::{Failure, StepKind};
+use crate::engine::steps::Cx;
 use crate::roles::scalar::{Count, Mode, Text};
 use crate::roles::shape::{record, words};
+use crate::sys::files;
 
 record! {
     /// Writes fresh random bytes to a file.
@@ -55,5 +63,25 @@ impl StepKind for Random {
 
     fn destination(&self) -> Option<&Text> {
         Some(&self.random.destination)
+    }
+
+    async fn exec(&self, cx: &Cx, limit: Option<Duration>) -> Result<(), Failure> {
+        let spec = &self.random;
+        let bytes = files::random(spec.bytes.0 as usize)?;
+        let text = match spec.encoding {
+            Encoding::Base64 => (BASE64_STANDARD.encode(&bytes) + "\n").into_bytes(),
+            Encoding::Hex => {
+                let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
+                (digits.collect::<String>() + "\n").into_bytes()
+            }
+            Encoding::Raw => bytes,
+        };
+        let target = Target {
+            path: cx.text(&spec.destination)?,
+            mode: spec.mode,
+            owner: spec.owner.as_ref().map(|text| cx.text(text)).transpose()?,
+            group: spec.group.as_ref().map(|text| cx.text(text)).transpose()?,
+        };
+        write(target, text, cx, limit).await
     }
 }

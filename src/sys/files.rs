@@ -191,6 +191,11 @@ pub enum Unreadable {
 }
 
 impl ReadError {
+    /// Whether there is no such file.
+    pub fn is_missing(&self) -> bool {
+        self.why == Unreadable::Missing
+    }
+
     /// What `run` exits with because of it.
     pub fn exit(&self) -> Exit {
         match self.why {

@@ -36,6 +36,19 @@ pub struct Request {
     pub timeout: Duration,
 }
 
+impl Request {
+    /// A `GET` with no headers of its own.
+    pub fn get(url: String, timeout: Duration) -> Self {
+        Self {
+            method: "GET".to_owned(),
+            url,
+            headers: Vec::new(),
+            body: None,
+            timeout,
+        }
+    }
+}
+
 /// An answer, whatever its status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {

@@ -128,11 +128,22 @@ pub(super) fn start(launch: &Launch) -> Result<Started, SpawnError> {
     // SAFETY: the closure only makes system calls on memory that was prepared before the fork.
     unsafe { command.pre_exec(move || Err(image.become_program())) };
     // The reaper waits: this handle is only a number. A child that could not exec is reaped inside `spawn`.
+    #[expect(clippy::disallowed_methods, reason = "the one place that forks")]
     let child = command.spawn().map_err(refused)?;
     Ok(Started {
         pid: child.id().cast_signed(),
         pipes,
     })
+}
+
+/// Becomes another program: same number, same descriptors, default signals. Returns only when it could not.
+///
+/// Children of ours become the new program's; the caller has ended them.
+pub fn replace(launch: &Launch) -> SpawnError {
+    match Image::prepare(launch) {
+        Ok(image) => Refusal::of(&image.become_program()).explain(launch),
+        Err(error) => error,
+    }
 }
 
 /// Makes the pipes and gives the child its ends.

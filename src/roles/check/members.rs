@@ -274,15 +274,6 @@ fn check_queue(cx: &mut Cx<'_>, path: &[&str], spec: &Queue) {
             ),
         );
     }
-    if let Some(schema) = &spec.message_schema
-        && let Err((at, message)) = crate::roles::schema::is_schema(&schema.0)
-    {
-        let mut schema = [path, &["message_schema"]].concat();
-        schema.extend(at.iter().map(String::as_str));
-        let place = cx.roles.value_place(&schema);
-        cx.diagnostics
-            .push(Diagnostic::new(Code::MessageSchema, place, message));
-    }
 }
 
 /// Every replica's port must exist and be its own.
@@ -327,5 +318,28 @@ fn ports(cx: &mut Cx<'_>, role: &str, spec: &Role) {
                 }
             }
         }
+    }
+}
+
+/// The schemas of messages. They cost more than all other checks together, so `run` leaves them to the queue that
+/// compiles its own.
+pub fn schemas(cx: &mut Cx<'_>) {
+    let roles = cx.roles;
+    for (role, spec) in &roles.file.roles {
+        for (member, spec) in &spec.queues {
+            message_schema(cx, &["roles", role, "queues", member], spec);
+        }
+    }
+}
+
+fn message_schema(cx: &mut Cx<'_>, path: &[&str], spec: &Queue) {
+    if let Some(schema) = &spec.message_schema
+        && let Err((at, message)) = crate::roles::schema::is_schema(&schema.0)
+    {
+        let mut schema = [path, &["message_schema"]].concat();
+        schema.extend(at.iter().map(String::as_str));
+        let place = cx.roles.value_place(&schema);
+        cx.diagnostics
+            .push(Diagnostic::new(Code::MessageSchema, place, message));
     }
 }
