@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod child;
 pub mod event;
+pub mod lease;
 mod members;
 mod probe;
 mod repeat;

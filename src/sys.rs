@@ -10,6 +10,7 @@ pub mod http;
 pub mod init;
 mod network;
 pub mod process;
+pub mod queue;
 pub mod reaper;
 pub mod relay;
 pub mod signals;
