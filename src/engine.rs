@@ -3,8 +3,10 @@
 pub mod backoff;
 pub mod child;
 pub mod event;
+pub mod handler;
 pub mod lease;
 mod members;
+pub mod poll;
 mod probe;
 mod repeat;
 pub mod service;

@@ -9,6 +9,7 @@ pub mod files;
 pub mod http;
 pub mod init;
 mod network;
+pub mod pipe;
 pub mod process;
 pub mod queue;
 pub mod reaper;

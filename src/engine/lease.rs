@@ -18,6 +18,9 @@ pub const LONGEST: Duration = Duration::from_secs(12 * 3600);
 /// What is left of [`LONGEST`] for the clocks' differences: asking for more than SQS grants is refused, not clamped.
 const MARGIN: Duration = Duration::from_secs(30);
 
+/// How long a message whose lease is not sure waits for its first heartbeat; its handler does not run by then.
+const UNSURE: Duration = Duration::from_secs(1);
+
 /// A lease's number, never used again.
 pub type Number = u64;
 
@@ -32,6 +35,8 @@ pub struct Lease {
     pub deadline: Instant,
     /// Given back or acknowledged: no heartbeat any more.
     let_go: bool,
+    /// Whether it is known to be ours: received just now, or granted by a heartbeat.
+    is_sure: bool,
 }
 
 /// What a heartbeat asks for one lease.
@@ -69,27 +74,33 @@ impl Leases {
 
     /// Takes a message in hand that was received now, by a call that began at `asked`.
     ///
-    /// A receive waits for its message, so the lease may be as old as the call or as young as its answer; where the
-    /// difference matters the first heartbeat is due at once.
+    /// A receive waits for its message, so the lease may be as old as the call or as young as its answer: the older
+    /// is believed. Where that leaves too little, the lease is not sure before its first heartbeat, due at once.
     pub fn take(&mut self, handle: String, asked: Instant, now: Instant) -> Number {
         let number = self.next;
         self.next += 1;
+        let is_sure = now.saturating_duration_since(asked) <= self.visibility / 4;
         let lease = Lease {
             handle,
             received: now,
-            deadline: now + self.visibility,
+            deadline: (asked + self.visibility).max(now + UNSURE),
             let_go: false,
+            is_sure,
         };
         self.held.insert(number, lease);
-        let unsure = now.saturating_duration_since(asked) > self.visibility / 2;
-        let period = if unsure {
-            Duration::ZERO
-        } else {
+        let period = if is_sure {
             self.period()
+        } else {
+            Duration::ZERO
         };
         let due = now + period;
         self.beat_at = Some(self.beat_at.map_or(due, |at| at.min(due)));
         number
+    }
+
+    /// Whether a lease is there and known to be ours.
+    pub fn is_sure(&self, number: Number) -> bool {
+        self.held.get(&number).is_some_and(|lease| lease.is_sure)
     }
 
     /// Between 0.4 and 0.5 of the visibility, so that a heartbeat that fails can be tried again in time.
@@ -170,7 +181,8 @@ impl Leases {
     /// A beat that was asked for at `asked` is granted.
     pub fn granted(&mut self, beat: &Beat, asked: Instant) {
         if let Some(lease) = self.held.get_mut(&beat.number) {
-            lease.deadline = lease.deadline.max(asked + beat.time);
+            lease.deadline = asked + beat.time;
+            lease.is_sure = true;
         }
     }
 
@@ -219,7 +231,7 @@ mod tests {
         let (mut leases, start) = leases(MINUTE * 2);
         assert_eq!(leases.wakes_at(), None);
         let first = leases.take("a".into(), start, start);
-        leases.take("b".into(), start, start + MINUTE / 2);
+        leases.take("b".into(), start + MINUTE / 2, start + MINUTE / 2);
         let due = leases.wakes_at().unwrap();
         assert!(due > start + Duration::from_secs(40) && due <= start + MINUTE);
         assert_eq!(leases.lag(due - MINUTE / 60), None);
@@ -252,9 +264,19 @@ mod tests {
     #[tokio::test]
     async fn a_message_that_may_be_old_already_is_confirmed_at_once() {
         let (mut leases, start) = leases(Duration::from_secs(10));
-        let arrived = start + Duration::from_secs(6);
-        leases.take("a".into(), start, arrived);
+        let arrived = start + Duration::from_secs(15);
+        let number = leases.take("a".into(), start, arrived);
         assert_eq!(leases.wakes_at(), Some(arrived));
+        assert!(!leases.is_sure(number));
+        let beat = leases.beat(arrived).remove(0);
+        leases.granted(&beat, arrived);
+        assert!(leases.is_sure(number));
+        let sure = leases.take("b".into(), arrived, arrived + MINUTE / 60);
+        assert!(leases.is_sure(sure));
+        assert_eq!(
+            leases.get(sure).unwrap().deadline,
+            arrived + Duration::from_secs(10)
+        );
     }
 
     #[tokio::test]

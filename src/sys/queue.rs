@@ -7,7 +7,7 @@
 mod batch;
 mod refusal;
 
-pub use batch::{Entry, EntryEnd, Outgoing};
+pub use batch::{Entry, EntryEnd, MOST_BYTES, Outgoing};
 
 use crate::outcome::{Exit, RunError};
 use crate::sys::aws::{self, Ambient, Arn, Credentials};
