@@ -8,6 +8,7 @@ pub mod lease;
 mod members;
 pub mod poll;
 mod probe;
+mod protection;
 mod repeat;
 pub mod service;
 pub mod sources;

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use super::backoff::{Backoff, Dice};
 use super::event::Event;
 use super::handler::Handler;
+use super::protection::Protection;
 use super::steps::{self, Cx};
 use crate::outcome::{Exit, RunError};
 use crate::roles::schema::MessageSchema;
@@ -58,6 +59,7 @@ struct Poll {
     retries: Backoff,
     handler: Handler,
     desk: Rc<Desk>,
+    protection: Rc<Protection>,
     progress: Rc<RefCell<Progress>>,
     room: std::sync::Arc<Semaphore>,
     dice: RefCell<Dice>,
@@ -113,6 +115,7 @@ pub async fn run(
         let doing = format!("cannot use the message_schema of `{member}`");
         RunError::new(Exit::CONFIG, doing, why)
     })?;
+    let protection = Protection::new(spec.task_protection, &cx.world, tell.clone())?;
     let handler = Handler::start(spec, member, cx, &tell)?;
     let desk = Desk::new(
         queue.clone(),
@@ -129,6 +132,7 @@ pub async fn run(
         retries: spec.backoff.as_ref().map_or(RETRIES, steps::backoff),
         handler,
         desk: desk.clone(),
+        protection: protection.clone(),
         progress: progress.clone(),
         room: std::sync::Arc::new(Semaphore::new(spec.concurrency.0 as usize)),
         dice: RefCell::new(Dice::new(steps::seed())),
@@ -139,9 +143,12 @@ pub async fn run(
     let mut chores = JoinSet::new();
     chores.spawn_local(desk.clone().keep());
     chores.spawn_local(desk.clear());
+    chores.spawn_local(protection.clone().renew());
     let mut messages = JoinSet::new();
     poll.clone().receive_until_stop(&mut messages).await;
     poll.clone().finish(&mut messages).await;
+    // A task that stops is in nobody's way; the agent need not be waited for.
+    let _ = tokio::time::timeout(Duration::from_millis(500), protection.release()).await;
     chores.shutdown().await;
     messages.shutdown().await;
     let broken = poll.broken.take();
@@ -273,7 +280,7 @@ fn note_failure(
     };
     let step = match error.again {
         Again::Soon => in_a_row - 1,
-        Again::Later | Again::No => in_a_row + 1,
+        Again::Later | Again::No => in_a_row,
     };
     let pause = PAUSES.pause(step, dice.roll());
     tell(Fact::Unreachable {

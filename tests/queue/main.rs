@@ -2,5 +2,9 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
 
+mod faults;
 mod handlers;
+mod protection;
+#[path = "../../src/sys/scripted.rs"]
+mod scripted;
 mod stage;

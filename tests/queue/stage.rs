@@ -233,11 +233,12 @@ impl Folder {
     }
 
     /// Waits until a file has so many lines.
-    pub fn has_lines(&self, name: &str, count: usize) -> Vec<String> {
+    pub async fn has_lines(&self, name: &str, count: usize) -> Vec<String> {
         wait_for(&format!("{count} lines in {name}"), || {
             let lines = self.lines(name);
             (lines.len() >= count).then_some(lines)
         })
+        .await
     }
 }
 
@@ -252,14 +253,14 @@ impl Drop for Folder {
 }
 
 /// Waits for something that must happen.
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub async fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
         assert!(started.elapsed() < DEADLINE, "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(10));
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -321,7 +322,7 @@ impl Runner {
     }
 
     /// Waits for so many events of a kind.
-    pub fn tells(&mut self, event: &str, count: usize) -> Vec<String> {
+    pub async fn tells(&mut self, event: &str, count: usize) -> Vec<String> {
         let started = Instant::now();
         loop {
             let events = self.events(event);
@@ -335,7 +336,7 @@ impl Runner {
                 "no `{event}` ({ended:?}):\n{}",
                 self.log()
             );
-            std::thread::sleep(Duration::from_millis(10));
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
@@ -344,7 +345,7 @@ impl Runner {
         unsafe { libc::kill(self.child.id().cast_signed(), signal) };
     }
 
-    pub fn ends(&mut self) -> ExitStatus {
+    pub async fn ends(&mut self) -> ExitStatus {
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("a child") {
@@ -355,14 +356,14 @@ impl Runner {
                 "it does not end:\n{}",
                 self.log()
             );
-            std::thread::sleep(Duration::from_millis(10));
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
     /// SIGTERM, and the code it ends with.
-    pub fn stop(mut self) -> (i32, String) {
+    pub async fn stop(mut self) -> (i32, String) {
         self.signal(libc::SIGTERM);
-        let code = self.ends().code().unwrap_or(-1);
+        let code = self.ends().await.code().unwrap_or(-1);
         (code, self.log())
     }
 }

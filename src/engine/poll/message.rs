@@ -81,8 +81,9 @@ impl Poll {
                 Next::No
             }
             Verdict::Broken(error) => {
-                self.release(&hold).await;
+                // First of all nothing more is received.
                 self.give_up(error);
+                self.release(&hold).await;
                 Next::No
             }
         }
@@ -219,7 +220,7 @@ impl Poll {
     }
 
     /// Gives a message back at once.
-    async fn release(&self, hold: &Hold) {
+    pub(super) async fn release(&self, hold: &Hold) {
         let id = hold.message.id.clone();
         if !self.desk.has(hold.number) {
             return;

@@ -138,6 +138,10 @@ impl Poll {
                 self.cx.shutdown.sleep(Duration::from_millis(200)).await;
                 continue;
             }
+            self.make_a_gap(messages).await;
+            if self.is_ending() {
+                return;
+            }
             let asked = Instant::now();
             match self.receive_once(places.len(), attempt.as_deref()).await {
                 None => return,
@@ -145,6 +149,11 @@ impl Poll {
                     attempt = attempt.map(|_| fresh());
                     self.answered(&received);
                     let holds = self.desk.take(received, asked).await;
+                    if !holds.is_empty() && !self.protection.hold().await {
+                        drop(places);
+                        self.refuse(holds).await;
+                        continue;
+                    }
                     self.hand_over(holds, places, messages);
                 }
                 Some(Err(error)) => {
@@ -157,6 +166,33 @@ impl Poll {
                 }
             }
         }
+    }
+
+    /// Takes the task's protection back before the next receive where nothing is in hand, and sees to it that nothing
+    /// is now and then.
+    async fn make_a_gap(&self, messages: &mut JoinSet<()>) {
+        while self.protection.is_due_for_a_gap() && !messages.is_empty() && !self.is_ending() {
+            tokio::select! {
+                _ = messages.join_next() => {}
+                () = self.cx.shutdown.requested() => {}
+                () = self.breaks.notified() => {}
+            }
+        }
+        if self.desk.len() == 0 {
+            self.protection.release().await;
+        }
+    }
+
+    /// The task could not be protected, and must be: the messages are given back, and others are left alone for a
+    /// while.
+    async fn refuse(&self, holds: Vec<Hold>) {
+        for hold in &holds {
+            self.release(hold).await;
+        }
+        self.progress.borrow_mut().error = Some(self.protection.error());
+        // Some 16 s: a deployment that is under way takes longer, and will end this task.
+        let pause = super::PAUSES.pause(4, self.dice.borrow_mut().roll());
+        self.cx.shutdown.sleep(pause).await;
     }
 
     /// How many messages may be asked for.
