@@ -121,6 +121,11 @@ impl Diagnostics {
         }
     }
 
+    /// Keeps those for which `keep` says so.
+    pub fn retain(&mut self, keep: impl FnMut(&Diagnostic) -> bool) {
+        self.list.retain(keep);
+    }
+
     /// Whether anything makes the file unusable.
     pub fn has_errors(&self) -> bool {
         self.count(Severity::Error) > 0
@@ -151,8 +156,8 @@ impl Diagnostics {
 /// "did you mean `x`?" for the name nearest to `found`, if one is near.
 pub fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = match found.chars().count() {
-        0..=2 => 1,
-        3..=5 => 2,
+        0..=3 => 1,
+        4..=5 => 2,
         _ => 3,
     };
     let folded = fold(found);

@@ -2,8 +2,10 @@
 
 pub mod backoff;
 pub mod child;
+pub mod control;
 pub mod event;
 pub mod handler;
+pub mod health;
 pub mod lease;
 mod members;
 pub mod poll;
@@ -12,6 +14,7 @@ mod protection;
 mod repeat;
 pub mod service;
 pub mod sources;
+pub mod status;
 pub mod steps;
 pub mod world;
 
@@ -65,24 +68,35 @@ async fn play(
     world: &Rc<World>,
 ) -> Result<Outcome, Ending> {
     world.tell(Event::Mode(world.processes.mode()));
+    let cx = prepare(roles, templates, role, world).await?;
+    if cx.plan.members.is_empty() {
+        return Ok(Outcome {
+            exit: Exit::OK,
+            why: format!("role {} is done: all its steps have run", cx.plan.role),
+        });
+    }
+    Ok(members::run(&cx).await)
+}
+
+/// A role up to its members: settings resolved, steps run.
+pub async fn prepare(
+    roles: &Roles,
+    templates: &Templates,
+    role: Option<&str>,
+    world: &Rc<World>,
+) -> Result<Cx, Ending> {
     let open = sources::open(&roles.file.settings, world).await?;
     let role = select(roles, role, &open)?;
     let plan = plan(roles, templates, &role)?;
     world.begin(&plan);
+    members::listen(&plan, world)?;
     let settings = sources::resolve(&plan, open, world).await?;
     let cx = Cx::of(world, plan, settings);
     match steps::run(&cx.plan.steps, &cx).await {
-        StepEnd::Done => {}
-        StepEnd::Failed(error) => return Err(Ending::Failed(error)),
-        StepEnd::Stopped => return Err(Ending::Stopped),
+        StepEnd::Done => Ok(cx),
+        StepEnd::Failed(error) => Err(Ending::Failed(error)),
+        StepEnd::Stopped => Err(Ending::Stopped),
     }
-    if cx.plan.members.is_empty() {
-        return Ok(Outcome {
-            exit: Exit::OK,
-            why: format!("role {role} is done: all its steps have run"),
-        });
-    }
-    Ok(members::run(&cx).await)
 }
 
 /// The role that was named, or that `select` names.
@@ -116,10 +130,19 @@ pub fn select(
     } else {
         format!("cannot play the role `{name}`, {how}: there is no such role")
     };
-    let near = nearest(&name, known.iter().copied()).map(|near| format!("did you mean `{near}`? "));
+    let advice = match (nearest(&name, known.iter().copied()), &roles.file.select) {
+        (Some(near), _) => format!("did you mean `{near}`? "),
+        (None, Some(text)) if name.is_empty() => {
+            let names: Vec<&str> = text.template.names().map(|(name, _)| name).collect();
+            match names.as_slice() {
+                [] => "write `runner run ROLE`; ".to_owned(),
+                names => format!("set {}, or write `runner run ROLE`; ", names.join(" and ")),
+            }
+        }
+        _ => String::new(),
+    };
     Err(RunError::new(exit, doing, "").with_help(format!(
-        "{}the roles are {}; for a one-off command write `runner exec ROLE -- COMMAND`",
-        near.unwrap_or_default(),
+        "{advice}the roles are {}; for a one-off command write `runner exec ROLE -- COMMAND`",
         known.join(", ")
     )))
 }
@@ -135,7 +158,7 @@ fn plan(roles: &Roles, templates: &Templates, role: &str) -> Result<Plan, RunErr
 }
 
 /// A stop that came before the members: 128 + n, as the role was not done.
-fn stopped_early(world: &Rc<World>) -> Outcome {
+pub fn stopped_early(world: &World) -> Outcome {
     match world.shutdown.stage() {
         Stage::Stopping(Reason::Signal(number)) | Stage::Killing(Reason::Signal(number)) => {
             Outcome {

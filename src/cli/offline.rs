@@ -2,17 +2,25 @@
 
 use clap::CommandFactory;
 
-use super::args::{Args, Findings, Global, Plan as PlanOptions, Shown, Validate};
+use super::args::{Args, Findings, Global, Plan as PlanOptions, Schema, Shown, Validate};
 use super::load::{self, Loaded};
 use super::{print, say, stderr_style, stdout_style};
 use crate::diag::{Diagnostics, Severity, github, json, nearest, sarif, text};
 use crate::outcome::Exit;
 use crate::plan::{Plan, show};
+use crate::roles::check::Depth;
+use crate::roles::gac::of_gac;
 use crate::roles::schema::of_roles;
 
 /// Every problem at once: 0 clean, 1 findings.
 pub fn validate(global: &Global, options: &Validate) -> Exit {
-    let loaded = load::load(&global.config);
+    let mut loaded = load::load(&global.config, Depth::Whole);
+    if options.check_commands {
+        load::check_commands(&mut loaded);
+    }
+    if let Some(gac) = &options.gac {
+        load::check_gac(&mut loaded, gac, &global.set);
+    }
     let found = &loaded.diagnostics;
     print(&match options.format {
         Findings::Text => text::render(found, &stdout_style()),
@@ -32,7 +40,7 @@ pub fn validate(global: &Global, options: &Validate) -> Exit {
 
 /// What a role, or each role, will do.
 pub fn plan(global: &Global, options: &PlanOptions) -> Exit {
-    let loaded = load::load(&global.config);
+    let loaded = load::load(&global.config, Depth::Whole);
     let Loaded {
         roles: Some(roles),
         templates,
@@ -69,10 +77,20 @@ pub fn plan(global: &Global, options: &PlanOptions) -> Exit {
     Exit::OK
 }
 
-/// The JSON Schema of roles.yaml.
-pub fn schema() -> Exit {
-    print(&pretty(&of_roles()));
-    Exit::OK
+/// The JSON Schema of roles.yaml, or of the GAC that it declares.
+pub fn schema(global: &Global, options: &Schema) -> Exit {
+    if !options.gac {
+        print(&pretty(&of_roles()));
+        return Exit::OK;
+    }
+    let loaded = load::load(&global.config, Depth::Whole);
+    match &loaded.roles {
+        Some(roles) if !loaded.diagnostics.has_errors() => {
+            print(&pretty(&of_gac(roles)));
+            Exit::OK
+        }
+        _ => refuse(&loaded.diagnostics),
+    }
 }
 
 /// Completions for a shell.

@@ -62,8 +62,12 @@ pub async fn run_fed(
     let (process, relays) = relay(world, spawned, label);
     let run = guard(world, &process, limit, shutdown).await;
     feeding.abort();
+    // Both streams share the time.
+    let until = Instant::now() + LAST_WORDS;
     for relay in relays {
-        relay.finish(LAST_WORDS).await;
+        relay
+            .finish(until.saturating_duration_since(Instant::now()))
+            .await;
     }
     Ok(run)
 }
@@ -141,11 +145,9 @@ async fn until(when: Option<Instant>) {
 /// Why a program could not be started, as an operator reads it.
 pub fn start_error(launch: &Launch, error: &crate::sys::process::SpawnError) -> RunError {
     let program = launch.program.to_string_lossy();
-    RunError::new(
-        error.exit(),
-        format!("cannot start `{program}`"),
-        error.to_string(),
-    )
+    error
+        .clone()
+        .into_run_error(format!("cannot start `{program}`"))
 }
 
 /// Adds variables to an environment; a later one replaces an earlier one of the same name.
@@ -175,11 +177,22 @@ pub fn end_error(program: &str, ended: &Ended) -> RunError {
 /// The most that is kept of a captured output.
 const CAPTURED: usize = 64 * 1024;
 
-/// Runs a program to its end and gives the beginning of what it wrote to stdout; its stderr is not shown.
+/// Kills a program's group when the one who waits for it is dropped.
+struct Leash(Process);
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        let _ = self.0.kill_group(libc::SIGKILL);
+    }
+}
+
+/// Runs a program to its end and gives the beginning of what it wrote to stdout; its stderr is not shown. Dropped
+/// before, it kills the program.
 pub async fn capture(
     world: &World,
     launch: Launch,
     limit: Option<Duration>,
+    shutdown: &Shutdown,
 ) -> Result<(Run, Vec<u8>), RunError> {
     let spawned = world
         .processes
@@ -189,7 +202,8 @@ pub async fn capture(
     // Read, so that the program cannot block on it, and thrown away.
     let errors = tokio::task::spawn_local(read_all(spawned.pipes.stderr));
     let text = tokio::task::spawn_local(read_all(stdout));
-    let run = guard(world, &spawned.process, limit, &world.shutdown).await;
+    let leash = Leash(spawned.process);
+    let run = guard(world, &leash.0, limit, shutdown).await;
     errors.abort();
     let text = tokio::time::timeout(LAST_WORDS, text).await;
     Ok((run, text.ok().and_then(Result::ok).unwrap_or_default()))

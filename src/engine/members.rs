@@ -6,6 +6,8 @@
 
 mod loops;
 mod replica;
+mod report;
+mod rolling;
 mod start;
 mod stop;
 
@@ -16,13 +18,18 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::control::Ask;
+use super::event::Event;
 use super::service::Event as Happening;
 use super::steps::Cx;
+use super::world::World;
 use crate::order::Order;
 use crate::outcome::{Exit, Outcome, RunError};
 use crate::plan::{Member, Plan};
+use crate::shutdown::Reason;
 use loops::{LoopState, Running};
 use replica::Replica;
+use rolling::Rolling;
 
 /// How long output of an ended process is still read where something keeps its pipe open.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -34,6 +41,8 @@ type Id = usize;
 enum Message {
     /// Something happened to a replica.
     Replica(Id, Happening),
+    /// What a replica's liveness said.
+    Alive(Id, bool),
     /// A loop ended: by the stop, or because it gave up.
     Loop(String, Result<(), RunError>),
 }
@@ -53,6 +62,27 @@ struct Members<'a> {
     /// Said once for each member that waits.
     waiting: Vec<&'a str>,
     killed: bool,
+    /// Questions from the control socket.
+    asks: mpsc::UnboundedReceiver<Ask>,
+    /// Restarts under way.
+    rolling: Vec<Rolling>,
+}
+
+/// Listens for every signal that a service wants; before anything is started, as a signal that cannot be had is a
+/// mistake in roles.yaml.
+pub fn listen(plan: &Plan, world: &World) -> Result<(), RunError> {
+    for (name, member) in &plan.members {
+        let Member::Service(spec) = member else {
+            continue;
+        };
+        for signal in &spec.forward_signals {
+            world.signals.listen(signal.0).map_err(|mut error| {
+                error.doing = format!("{} for service `{name}`", error.doing);
+                error
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// Keeps the members going until the stop, and stops them in order.
@@ -83,6 +113,8 @@ impl<'a> Members<'a> {
             outcome: None,
             waiting: Vec::new(),
             killed: false,
+            asks: cx.world.desk.hand_over(),
+            rolling: Vec::new(),
         };
         for (name, member) in &plan.members {
             match member {
@@ -96,12 +128,14 @@ impl<'a> Members<'a> {
 
     pub(super) async fn run(mut self) -> Outcome {
         let mut stopping = false;
+        let mut ear = self.cx.world.signals.hear();
         loop {
             if self.cx.shutdown.is_requested() && !stopping {
                 stopping = true;
                 self.say_stop();
             }
             self.settle(stopping);
+            self.roll();
             if self.all_over() {
                 break;
             }
@@ -115,6 +149,8 @@ impl<'a> Members<'a> {
                 }
                 () = self.cx.shutdown.requested(), if !stopping => {}
                 () = self.cx.shutdown.kill_requested(), if !self.killed => self.kill("asked twice"),
+                Ok(signal) = ear.recv() => self.forward(signal),
+                Some(ask) = self.asks.recv() => self.asked(ask),
                 () = sleep_until(wakes_at) => self.clock(stopping),
                 _ = self.tasks.join_next(), if !self.tasks.is_empty() => {}
             }
@@ -131,6 +167,7 @@ impl<'a> Members<'a> {
     pub(super) fn hear(&mut self, message: Message) {
         match message {
             Message::Replica(id, happening) => self.happen(id, happening),
+            Message::Alive(id, answer) => self.replicas[id].alive = Some(answer),
             Message::Loop(name, end) => {
                 if let Some(running) = self.loops.get_mut(name.as_str()) {
                     running.state = LoopState::Ended;
@@ -139,6 +176,28 @@ impl<'a> Members<'a> {
                     self.end_role(error.exit, error.to_string());
                 }
             }
+        }
+    }
+
+    /// Passes a signal on to the services that want it; SIGQUIT that none wants is a stop, as [`crate::sys::signals`]
+    /// says.
+    fn forward(&self, signal: i32) {
+        let wants = |replica: &&Replica<'_>| {
+            let mut wanted = replica.spec.forward_signals.iter();
+            wanted.any(|wanted| wanted.0 == signal)
+        };
+        let mut told = Vec::new();
+        for replica in self.replicas.iter().filter(wants) {
+            let process = replica.process.as_ref();
+            if process.is_some_and(|process| process.signal(signal).unwrap_or(false)) {
+                told.push(replica.who());
+            }
+        }
+        let is_wanted = self.replicas.iter().any(|replica| wants(&replica));
+        if signal == libc::SIGQUIT && !is_wanted {
+            self.cx.world.switch.request(Reason::Signal(signal));
+        } else if is_wanted || ![libc::SIGTERM, libc::SIGINT].contains(&signal) {
+            self.cx.world.tell(Event::Forwarded { signal, to: told });
         }
     }
 

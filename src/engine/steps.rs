@@ -213,7 +213,11 @@ async fn one(step: &Step, cx: &Cx) -> Result<(), Failure> {
                 step: title.clone(),
                 error: error.clone(),
             });
-            error.doing = format!("step `{title}` failed: {}", error.doing);
+            // Of a step without a name the title may be the very thing that could not be done.
+            error.doing = match error.doing == format!("`{title}` failed") {
+                true => format!("step {}", error.doing),
+                false => format!("step `{title}` failed: {}", error.doing),
+            };
             Err(Failure::Failed(error))
         }
         Err(Failure::Stopped) => Err(Failure::Stopped),

@@ -4,6 +4,8 @@
 //! diagnostic here, with the place of the first one; the tree keeps the first. Aliases and merge keys are expanded;
 //! a bomb of them, or a file that is too deep, ends in one diagnostic.
 
+mod syntax;
+
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -20,12 +22,7 @@ pub const MAX_BYTES: usize = 4 << 20;
 const MAX_NODES: usize = 3_000_000;
 
 /// Deeper than any file that a person writes, and well inside the stack.
-const MAX_DEPTH: usize = 64;
-
-const TOO_LARGE: &str = "the file is too deep or too large once its aliases are expanded";
-
-/// How the parser's texts about its limits are known.
-const LIMITS: [&str; 3] = ["budget breached", "limit exceeded", "recursion limit"];
+const MAX_DEPTH: usize = 32;
 
 /// One value of the file.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,6 +70,11 @@ impl Node {
             Value::List(_) => "a list",
             Value::Map(_) => "a mapping",
         }
+    }
+
+    /// Whether it is a list.
+    pub fn is_list(&self) -> bool {
+        matches!(self.value, Value::List(_))
     }
 
     /// The entries of a mapping; none of anything else.
@@ -186,7 +188,7 @@ pub fn parse(source: &Source, diagnostics: &mut Diagnostics) -> Option<Node> {
     match serde_yaml::from_str_with_options::<Spanned<Raw>>(source.text(), options()) {
         Ok(raw) => Some(node(raw, source, diagnostics)),
         Err(error) => {
-            diagnostics.push(syntax(source, error.without_snippet()));
+            diagnostics.push(syntax::explain(source, error.without_snippet()));
             None
         }
     }
@@ -295,88 +297,17 @@ fn place(source: &Source, location: &serde_yaml::Location) -> Place {
             let trimmed = place.text().trim_end().len();
             place.part(0..trimmed)
         }
-        _ => source.place(offset_of(source, location)..offset_of(source, location)),
+        _ => {
+            let at = syntax::offset_of(source, location);
+            source.place(at..at)
+        }
     }
-}
-
-/// The byte offset of a location that has only line and column.
-fn offset_of(source: &Source, location: &serde_yaml::Location) -> usize {
-    let line = (location.line() as usize).saturating_sub(1);
-    let column = (location.column() as usize).saturating_sub(1);
-    let start: usize = source
-        .text()
-        .split_inclusive('\n')
-        .take(line)
-        .map(str::len)
-        .sum();
-    let text = &source.text()[start..];
-    start
-        + text
-            .char_indices()
-            .nth(column)
-            .map_or(text.len(), |(at, _)| at)
 }
 
 fn written(source: &Source, location: &serde_yaml::Location, parsed: String) -> String {
     match place(source, location).text() {
         "" => parsed,
         text => text.to_owned(),
-    }
-}
-
-/// The parser's error in our words: it speaks of its own API, which says nothing to an author.
-fn syntax(source: &Source, error: &serde_yaml::Error) -> Diagnostic {
-    use serde_yaml::Error as E;
-    let at = error.location().map(|location| {
-        let at = offset_of(source, &location);
-        source.place(at..at + 1)
-    });
-    let place = at.clone().unwrap_or_else(|| source.place(0..0));
-    let limit = |message: &str| Diagnostic::new(Code::YamlLimit, place.clone(), message);
-    let line = place.start().0;
-    let text = source.text().lines().nth(line.saturating_sub(1));
-    if let Some(tab) = text.and_then(leading_tab) {
-        let start = place.range.start + 1 - place.start().1.min(place.range.start + 1);
-        return Diagnostic::new(
-            Code::YamlTab,
-            source.place(start + tab..start + tab + 1),
-            "YAML does not allow a tab in indentation",
-        )
-        .label("a tab")
-        .help("indent with blanks; most editors can convert tabs to blanks");
-    }
-    match error {
-        E::RecursiveReferencesRequireWeakTypes { .. } => {
-            limit("an alias stands inside the value that it names")
-        }
-        E::MultipleDocuments { .. } => Diagnostic::new(
-            Code::YamlSyntax,
-            place,
-            "the file has more than one YAML document",
-        )
-        .help("keep one document; remove the `---` line between them"),
-        E::Eof { .. } => Diagnostic::new(Code::YamlSyntax, place, "the file is empty"),
-        // A limit that breaks inside an alias arrives only as a text.
-        other if LIMITS.iter().any(|text| other.to_string().contains(text)) => limit(TOO_LARGE),
-        other => Diagnostic::new(Code::YamlSyntax, place, sentence(&other.to_string())),
-    }
-}
-
-/// The column (from 0) of a tab among a line's leading white space.
-fn leading_tab(line: &str) -> Option<usize> {
-    let blanks = line.len() - line.trim_start_matches([' ', '\t']).len();
-    line[..blanks].find('\t')
-}
-
-/// The first line of an error text, without the "at line 3, column 4" that the place says already.
-fn sentence(text: &str) -> String {
-    let line = text.lines().next().unwrap_or("this is not YAML");
-    let line = line.strip_prefix("error: ").unwrap_or(line);
-    match line.find(" at line ") {
-        Some(at) => line[..at].to_owned(),
-        None => line
-            .trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, ':' | ' '))
-            .to_owned(),
     }
 }
 

@@ -63,15 +63,17 @@ impl StepKind for Http {
             (None, Some(text)) => Some(cx.secret(text)?.expose().as_bytes().to_vec()),
             (None, None) => None,
         };
+        let limit = limit.unwrap_or(TIMEOUT);
         let request = Request {
             method: spec.method.clone(),
             url,
             headers,
             body,
-            timeout: limit.unwrap_or(TIMEOUT),
+            // The step's own limit comes first: a request that takes too long is a step that does.
+            timeout: limit.saturating_mul(2),
         };
         let doing = || format!("`{shown}` failed");
-        let answer = within(cx, limit, doing, async {
+        let answer = within(cx, Some(limit), doing, async {
             http::send(&request)
                 .await
                 .map_err(|error| RunError::new(Exit::UNAVAILABLE, doing(), error.to_string()))

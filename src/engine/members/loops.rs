@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use tokio::time::Instant;
+
 use super::{Members, Message};
 use crate::engine::poll;
 use crate::engine::repeat::{self, Progress};
@@ -16,6 +18,8 @@ pub(super) struct Running<'a> {
     pub(super) cx: Cx,
     pub(super) switch: Switch,
     pub(super) state: LoopState,
+    /// When it was started.
+    pub(super) since: Option<Instant>,
 }
 
 /// What a task does, and how far it is.
@@ -52,6 +56,7 @@ impl<'a> Members<'a> {
             cx,
             switch,
             state: LoopState::Pending,
+            since: None,
         };
         self.loops.insert(name, running);
     }
@@ -62,6 +67,7 @@ impl<'a> Members<'a> {
             return;
         };
         running.state = LoopState::Running;
+        running.since = Some(Instant::now());
         let (cx, tell, name) = (running.cx.clone(), self.tell.clone(), name.to_owned());
         match &running.work {
             Work::Loop(spec, progress) => {

@@ -1,12 +1,17 @@
 //! One replica: its process, the tasks that watch it, and what its end means for the role.
 
+use std::time::Duration;
+
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::{Id, LAST_WORDS, Members, Message};
 use crate::engine::child;
 use crate::engine::event::Event;
+use crate::engine::health;
 use crate::engine::probe::{self, Answer};
-use crate::engine::service::{self, Effect, End, Ended, Event as Happening, Fact, Service};
+use crate::engine::service::{self, Effect, End, Ended, Event as Happening, Fact, Moment, Service};
+use crate::engine::status;
 use crate::engine::steps::{self, Cx};
 use crate::outcome::{Exit, Outcome};
 use crate::roles::spec;
@@ -14,6 +19,12 @@ use crate::sys::process::Output;
 use crate::sys::reaper::Process;
 use crate::sys::relay::Relaying;
 use crate::sys::relay::frame::Label;
+
+/// The variable by which a service's processes are known, wherever they go.
+const MARKER: &str = "RUNNER_MEMBER";
+
+/// How long what a service left behind may take to die of SIGKILL.
+const STRAYS: Duration = Duration::from_secs(1);
 
 /// One replica of a service, with what belongs to its present process.
 pub(super) struct Replica<'a> {
@@ -25,6 +36,26 @@ pub(super) struct Replica<'a> {
     pub(super) service: Service,
     pub(super) process: Option<Process>,
     pub(super) probes: Vec<JoinHandle<()>>,
+    /// When it was first told to start.
+    pub(super) begun: Option<Moment>,
+    /// What its liveness last said; kept over a restart until the next process has answered.
+    pub(super) alive: Option<bool>,
+}
+
+impl Replica<'_> {
+    /// `app/2`, or `app` where there is one.
+    pub(super) fn who(&self) -> String {
+        status::label(&self.label.member, self.label.replica)
+    }
+
+    /// As its health sees it.
+    pub(super) fn seen(&self) -> health::Replica<'_> {
+        health::Replica {
+            who: self.who(),
+            service: &self.service,
+            alive: self.alive,
+        }
+    }
 }
 
 impl<'a> Members<'a> {
@@ -49,6 +80,8 @@ impl<'a> Members<'a> {
                 service: Service::new(self.now(), steps::seed()),
                 process: None,
                 probes: Vec::new(),
+                begun: None,
+                alive: None,
             });
         }
     }
@@ -122,6 +155,8 @@ impl<'a> Members<'a> {
                 if spec.output == spec::Output::Inherit {
                     launch.output = Output::Inherit;
                 }
+                let marker = (MARKER.into(), replica.who().into());
+                launch.environment = child::with_variables(&launch.environment, [marker]);
                 let spawned = self.cx.world.processes.spawn(&launch);
                 spawned.map_err(|error| child::start_error(&launch, &error))
             });
@@ -137,14 +172,29 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// Waits for a process's end beside the loop, and lets its last words through before it is told.
+    /// Waits for a process's end beside the loop, ends what it left behind, and tells it.
+    ///
+    /// A program that daemonizes (fork, setsid, and the parent exits) has ended with its main process: what `restart`
+    /// says follows, and the daemon, which has left the process group, is killed as a stray. So the ports and files of
+    /// one process are free before the next is started.
     pub(super) fn watch(&mut self, id: Id, process: Process, relays: Vec<Relaying>) {
-        let tell = self.tell.clone();
+        let (tell, world) = (self.tell.clone(), self.cx.world.clone());
+        let (who, label) = (self.replicas[id].who(), self.replicas[id].label.clone());
         self.tasks.spawn_local(async move {
             let ended = match process.wait().await {
                 end if end.code.is_some() => Ended::Code(end.exit().0),
                 end => end.signal.map_or(Ended::Lost, Ended::Signal),
             };
+            let strays = world.processes.strays(MARKER, &who);
+            if !strays.is_empty() {
+                let deadline = Instant::now() + STRAYS;
+                world.processes.end_strays(MARKER, &who, deadline).await;
+                world.tell(Event::StraysEnded {
+                    member: label.member,
+                    replica: label.replica,
+                    pids: strays,
+                });
+            }
             let pid = process.pid();
             let _ = tell.send(Message::Replica(id, Happening::Exited { pid, ended }));
             for relay in relays {
@@ -159,18 +209,23 @@ impl<'a> Members<'a> {
         let mut started = Vec::new();
         for (probe, is_readiness) in [(&spec.readiness, true), (&spec.liveness, false)] {
             let Some(probe) = probe else { continue };
-            let (probe, cx, tell) = (probe.clone(), replica.cx.clone(), self.tell.clone());
+            let (probe, spec) = (probe.clone(), spec.clone());
+            let (cx, tell) = (replica.cx.clone(), self.tell.clone());
             started.push(tokio::task::spawn_local(async move {
                 let told = |answer| {
-                    let happening = match (is_readiness, answer) {
-                        (true, Answer::Yes) => Happening::Ready { pid },
-                        (true, Answer::No) => Happening::Unready { pid },
-                        (false, Answer::Yes) => return,
-                        (false, Answer::No) => Happening::LivenessFailed { pid },
+                    let message = match (is_readiness, answer) {
+                        (true, Answer::Yes) => Message::Replica(id, Happening::Ready { pid }),
+                        (true, Answer::No) => Message::Replica(id, Happening::Unready { pid }),
+                        (false, Answer::Yes) => Message::Alive(id, true),
+                        (false, Answer::No) => Message::Alive(id, false),
                     };
-                    let _ = tell.send(Message::Replica(id, happening));
+                    let _ = tell.send(message);
+                    if (is_readiness, answer) == (false, Answer::No) {
+                        let failed = Happening::LivenessFailed { pid };
+                        let _ = tell.send(Message::Replica(id, failed));
+                    }
                 };
-                probe::ask(&probe, &cx, told).await;
+                probe::ask(&probe, &spec, &cx, told).await;
             }));
         }
         self.replicas[id].probes.extend(started);
@@ -178,11 +233,7 @@ impl<'a> Members<'a> {
 
     pub(super) fn ended_for_good(&mut self, id: Id, end: &End) {
         let replica = &self.replicas[id];
-        let (name, essential) = (replica.label.clone(), replica.spec.essential);
-        let who = match name.replica {
-            Some(number) => format!("{}/{number}", name.member),
-            None => name.member,
-        };
+        let (who, essential) = (replica.who(), replica.spec.essential);
         let why = match end {
             End::Stopped(_) => return,
             End::Overran(_) => {

@@ -1,40 +1,84 @@
 //! Who may start: a member whose dependencies have come as far as it wants them.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::Members;
 use super::loops::LoopState;
 use super::replica::Replica;
 use crate::engine::event::Event;
-use crate::engine::service::{End, Event as Happening, State};
+use crate::engine::health::Wait;
+use crate::engine::service::{End, Event as Happening, LastEnd, Moment, State};
+use crate::outcome::Exit;
+use crate::plan::Member;
 use crate::roles::spec::DependencyCondition;
 
 impl<'a> Members<'a> {
     pub(super) fn start_some(&mut self) {
         let plan = self.plan;
-        for (name, member) in &plan.members {
+        for name in plan.members.keys() {
             if !self.is_pending(name) {
                 continue;
             }
-            let missing: Vec<String> = member
-                .depends_on()
-                .iter()
-                .filter(|(needed, dependency)| !self.is_met(needed, dependency.condition))
-                .map(|(needed, dependency)| {
-                    format!("{needed} to be {}", dependency.condition.word())
-                })
-                .collect();
-            if missing.is_empty() {
+            let Some(wait) = self.wait(name) else {
                 self.start(name);
+                continue;
+            };
+            if !wait.may_come && self.is_essential(name) {
+                let why = format!("{name} waits for {}, which can never be", wait.needs);
+                self.end_role(Exit::FAILED, why);
             } else if !self.waiting.contains(&name.as_str()) {
                 self.waiting.push(name);
-                let member = name.clone();
                 self.cx.world.tell(Event::Waiting {
-                    member,
-                    needs: missing,
+                    member: name.clone(),
+                    needs: vec![wait.needs],
                 });
+            }
+        }
+    }
+
+    /// What a member that was not started waits for; none where nothing is missing, or it was started.
+    pub(super) fn wait(&self, name: &str) -> Option<Wait> {
+        if !self.is_pending(name) {
+            return None;
+        }
+        let missing: Vec<_> = self.plan.members[name]
+            .depends_on()
+            .iter()
+            .filter(|(needed, dependency)| !self.is_met(needed, dependency.condition))
+            .collect();
+        if missing.is_empty() {
+            return None;
+        }
+        let needs = missing
+            .iter()
+            .map(|(needed, dependency)| format!("{needed} to be {}", dependency.condition.word()));
+        Some(Wait {
+            needs: needs.collect::<Vec<_>>().join(", "),
+            may_come: missing
+                .iter()
+                .all(|(needed, dependency)| self.may_be_met(needed, dependency.condition)),
+        })
+    }
+
+    /// Whether the role cannot do without a member.
+    fn is_essential(&self, name: &str) -> bool {
+        match &self.plan.members[name] {
+            Member::Service(spec) => spec.essential,
+            Member::Loop(_) | Member::Queue(_) => true,
+        }
+    }
+
+    /// Whether a condition that is not met still can be without an operator: not when one has ended for good before.
+    fn may_be_met(&self, name: &str, condition: DependencyCondition) -> bool {
+        let mut replicas = self.replicas_of(name);
+        match condition {
+            DependencyCondition::Started => true,
+            // Ready counts once and for all; those that never were and have ended will not be.
+            DependencyCondition::Ready => self.replicas_of(name).any(|replica| {
+                replica.service.end().is_none() || replica.service.history.first_ready.is_some()
+            }),
+            DependencyCondition::Succeeded => {
+                replicas.all(|replica| !matches!(replica.service.end(), Some(End::Failed(_))))
             }
         }
     }
@@ -62,23 +106,14 @@ impl<'a> Members<'a> {
         }
         let mut replicas = self.replicas_of(name);
         match condition {
-            DependencyCondition::Started => replicas.all(|replica| {
-                replica.service.process().is_some() || replica.service.history.last.is_some()
-            }),
+            DependencyCondition::Started => replicas.all(Replica::was_started),
             DependencyCondition::Ready => {
                 let ready = |replica: &Replica<'_>| replica.service.history.first_ready.is_some();
-                let late = self.replicas_of(name).all(|replica| {
-                    let period = replica
-                        .spec
-                        .readiness
-                        .as_ref()
-                        .map_or(Duration::ZERO, |r| r.start_period.0);
-                    replica
-                        .service
-                        .process()
-                        .is_some_and(|p| self.now().saturating_sub(p.started) >= period)
-                });
-                replicas.all(ready) || (late && self.replicas_of(name).any(ready))
+                let late = || {
+                    let mut late = self.replicas_of(name).map(Replica::late_at);
+                    late.all(|at| at.is_some_and(|at| at <= self.now()))
+                };
+                replicas.all(ready) || (self.replicas_of(name).any(ready) && late())
             }
             DependencyCondition::Succeeded => {
                 replicas.all(|replica| matches!(replica.service.end(), Some(End::Succeeded(_))))
@@ -93,6 +128,7 @@ impl<'a> Members<'a> {
         }
         for id in 0..self.replicas.len() {
             if self.replicas[id].name == name {
+                self.replicas[id].begun = Some(self.now());
                 self.happen(id, Happening::DependenciesMet);
             }
         }
@@ -104,13 +140,26 @@ impl<'a> Members<'a> {
             return None;
         }
         let now = self.now();
-        let periods = self.replicas.iter().filter_map(|replica| {
-            let process = replica.service.process()?;
-            Some(process.started + replica.spec.readiness.as_ref()?.start_period.0)
-        });
-        periods
-            .filter(|at| *at > now)
+        let late = self.replicas.iter().filter_map(Replica::late_at);
+        late.filter(|at| *at > now)
             .min()
             .map(|at| self.cx.world.started + at)
+    }
+}
+
+impl Replica<'_> {
+    /// Whether a process of it has run at all; an attempt that failed is none.
+    fn was_started(&self) -> bool {
+        let history = &self.service.history;
+        let ended = history.last.as_ref().map(|last| &last.how);
+        self.service.process().is_some()
+            || matches!(ended, Some(LastEnd::Ended(_)))
+            || history.first_ready.is_some()
+    }
+
+    /// When nobody who waits for all replicas waits for this one any more. Counted from its first start, so that one
+    /// that keeps dying holds nobody up for ever.
+    fn late_at(&self) -> Option<Moment> {
+        Some(self.begun? + self.spec.readiness.as_ref()?.start_period.0)
     }
 }

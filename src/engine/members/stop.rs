@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::loops::LoopState;
 use super::{Id, LAST_WORDS, Members};
 use crate::engine::event::{Event, shown};
-use crate::engine::service::{self, Event as Happening, State};
+use crate::engine::service::{Event as Happening, Fate, State, Then};
 use crate::outcome::{Exit, Outcome};
 use crate::shutdown::{Reason, Stage};
 
@@ -59,7 +59,11 @@ impl<'a> Members<'a> {
             State::Pending | State::Starting | State::Running { .. } | State::Backoff { .. } => {
                 true
             }
-            State::Stopping { then, .. } => !matches!(then, service::Then::Stop),
+            State::Stopping { then, .. }
+            | State::Killing {
+                fate: Fate::Then(then),
+                ..
+            } => !matches!(then, Then::Stop),
             State::Recalled { .. }
             | State::Draining { .. }
             | State::Killing { .. }

@@ -113,7 +113,7 @@ impl Poll {
                 {
                     let mut progress = self.progress.borrow_mut();
                     progress.counts.done += 1;
-                    progress.succeeded = Some(std::time::SystemTime::now());
+                    progress.succeeded = Some(Instant::now());
                 }
                 let took = started.elapsed();
                 (self.tell)(Fact::Done { id, took });

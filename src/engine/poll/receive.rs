@@ -39,6 +39,7 @@ pub(super) async fn open(
             Ok(queues) => {
                 let mut progress = progress.borrow_mut();
                 (progress.failures, progress.error) = (0, None);
+                progress.opened = Some(Instant::now());
                 return Ok(Some(queues));
             }
             Err(error) if error.again == Again::No => return Err(error.error),
@@ -235,7 +236,7 @@ impl Poll {
     fn answered(&self, received: &[Received]) {
         let after = {
             let mut progress = self.progress.borrow_mut();
-            progress.answered = Some(std::time::SystemTime::now());
+            progress.answered = Some(Instant::now());
             progress.counts.empty_receives += u64::from(received.is_empty());
             progress.error = None;
             std::mem::take(&mut progress.failures)

@@ -85,12 +85,12 @@ fn dependency_fits(cx: &mut Cx<'_>, role: &Role, path: &[&str; 6], condition: De
         return;
     }
     let service = role.services.get(needed);
-    let condition_place = cx.roles.place(&[&path[..], &["condition"]].concat());
+    let condition_place = cx.roles.value_place(&[&path[..], &["condition"]].concat());
     match condition {
         DependencyCondition::Started => {}
         DependencyCondition::Ready => {
-            if let Some(service) = service.filter(|service| service.readiness.is_none()) {
-                let _ = service;
+            let readiness = ["roles", role_name, "services", needed, "readiness"];
+            if service.is_some() && cx.roles.tree.at(&readiness).is_none() {
                 cx.diagnostics.push(
                     Diagnostic::new(
                         Code::ReadinessMissing,
@@ -117,6 +117,12 @@ fn dependency_fits(cx: &mut Cx<'_>, role: &Role, path: &[&str; 6], condition: De
                 condition_place,
                 needed,
                 "with `restart: always` it never ends for good",
+            ),
+            Some(service) if service.essential => never(
+                cx,
+                condition_place,
+                needed,
+                "it is essential, so the role stops when it ends; write `essential: false`",
             ),
             None if !at("services") => {
                 never(
@@ -162,7 +168,10 @@ fn rings(cx: &mut Cx<'_>, role: &str, members: &[Member<'_>]) {
         let mut diagnostic = Diagnostic::new(
             Code::DependencyCycle,
             edge(0),
-            format!("members wait for one another in a ring: {ring}"),
+            match ring.0.as_slice() {
+                [alone] => format!("`{alone}` waits for itself"),
+                _ => format!("members wait for one another in a ring: {ring}"),
+            },
         );
         for at in 1..ring.0.len() {
             diagnostic = diagnostic.related(edge(at), "in the ring");

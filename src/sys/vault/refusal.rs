@@ -129,7 +129,7 @@ fn correct(code: &str, message: &str, subject: &Subject) -> String {
             "check the name, that it is in {}, and that the credentials are of the right account; a secret of another account needs its ARN",
             subject.region
         ),
-        "InvalidRequestException" if message.contains("deletion") => {
+        "InvalidRequestException" if message.contains("delet") => {
             "restore it: aws secretsmanager restore-secret".to_owned()
         }
         "" => "check that the endpoint is Secrets Manager, and proxies on the way".to_owned(),
