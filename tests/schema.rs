@@ -2,6 +2,8 @@
 //!
 //! `UPDATE=1 cargo nextest run` writes the file anew.
 
+#![allow(clippy::disallowed_methods)] // A test reads and writes files, and waits for the binary itself.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
