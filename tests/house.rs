@@ -337,6 +337,10 @@ const EXPOSE: &[(&str, &str)] = &[
         "texts that validate lets no secret stand in; variables of a child",
     ),
     (
+        "roles/gac.rs",
+        "a GAC is read and looked at, and shown as stars",
+    ),
+    (
         "roles/check/members.rs",
         "a text in which stand-ins stand for settings",
     ),
