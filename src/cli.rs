@@ -6,9 +6,12 @@
 )]
 
 mod args;
+mod control;
 mod live;
 mod load;
 mod offline;
+mod status;
+mod values;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -30,9 +33,17 @@ pub fn main() -> ExitCode {
     };
     code(match &args.command {
         Command::Run(options) => return live::run(&args.global, options),
+        Command::Exec(options) => return live::exec(&args.global, options),
+        Command::Render(options) => return values::render(&args.global, options),
+        Command::Explain(options) => return values::explain(&args.global, options),
         Command::Validate(options) => offline::validate(&args.global, options),
+        Command::Graph(options) => offline::graph(&args.global, options),
         Command::Plan(options) => offline::plan(&args.global, options),
-        Command::Schema => offline::schema(),
+        Command::Schema(options) => offline::schema(&args.global, options),
+        Command::Health(options) => control::health(&args.global, options),
+        Command::Status(options) => control::status(&args.global, options),
+        Command::Restart(options) => control::restart(&args.global, options),
+        Command::Stop(options) => control::stop(&args.global, options),
         Command::Completions { shell } => offline::completions(*shell),
     })
 }

@@ -121,6 +121,11 @@ impl Diagnostics {
         }
     }
 
+    /// Keeps those for which `keep` says so.
+    pub fn retain(&mut self, keep: impl FnMut(&Diagnostic) -> bool) {
+        self.list.retain(keep);
+    }
+
     /// Whether anything makes the file unusable.
     pub fn has_errors(&self) -> bool {
         self.count(Severity::Error) > 0
@@ -151,13 +156,16 @@ impl Diagnostics {
 /// "did you mean `x`?" for the name nearest to `found`, if one is near.
 pub fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = match found.chars().count() {
-        0..=2 => 1,
-        3..=5 => 2,
+        0..=3 => 1,
+        4..=5 => 2,
         _ => 3,
     };
     let folded = fold(found);
+    // A name much longer or shorter is not near, and that is cheap to see.
+    let alike = |name: &&str| name.len().abs_diff(found.len()) <= 4 * limit;
     names
         .into_iter()
+        .filter(alike)
         .map(|name| (strsim::damerau_levenshtein(&folded, &fold(name)), name))
         .filter(|(distance, name)| *distance <= limit && *distance < name.chars().count())
         .min_by_key(|(distance, _)| *distance)

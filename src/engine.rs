@@ -2,12 +2,15 @@
 
 pub mod backoff;
 pub mod child;
+pub mod control;
 pub mod event;
+pub mod health;
 mod members;
 mod probe;
 mod repeat;
 pub mod service;
 pub mod sources;
+pub mod status;
 pub mod steps;
 pub mod world;
 
@@ -61,24 +64,35 @@ async fn play(
     world: &Rc<World>,
 ) -> Result<Outcome, Ending> {
     world.tell(Event::Mode(world.processes.mode()));
+    let cx = prepare(roles, templates, role, world).await?;
+    if cx.plan.members.is_empty() {
+        return Ok(Outcome {
+            exit: Exit::OK,
+            why: format!("role {} is done: all its steps have run", cx.plan.role),
+        });
+    }
+    Ok(members::run(&cx).await)
+}
+
+/// A role up to its members: settings resolved, steps run.
+pub async fn prepare(
+    roles: &Roles,
+    templates: &Templates,
+    role: Option<&str>,
+    world: &Rc<World>,
+) -> Result<Cx, Ending> {
     let open = sources::open(&roles.file.settings, world).await?;
     let role = select(roles, role, &open)?;
     let plan = plan(roles, templates, &role)?;
     world.begin(&plan);
+    members::listen(&plan, world)?;
     let settings = sources::resolve(&plan, open, world).await?;
     let cx = Cx::of(world, plan, settings);
     match announced(world, steps::run(&cx.plan.steps, &cx)).await {
-        StepEnd::Done => {}
-        StepEnd::Failed(error) => return Err(Ending::Failed(error)),
-        StepEnd::Stopped => return Err(Ending::Stopped),
+        StepEnd::Done => Ok(cx),
+        StepEnd::Failed(error) => Err(Ending::Failed(error)),
+        StepEnd::Stopped => Err(Ending::Stopped),
     }
-    if cx.plan.members.is_empty() {
-        return Ok(Outcome {
-            exit: Exit::OK,
-            why: format!("role {role} is done: all its steps have run"),
-        });
-    }
-    Ok(members::run(&cx).await)
 }
 
 /// Does the steps; a stop that they do not end at once with is told.
@@ -161,7 +175,7 @@ fn plan(roles: &Roles, templates: &Templates, role: &str) -> Result<Plan, RunErr
 }
 
 /// A stop that came before the members: 128 + n, as the role was not done.
-fn stopped_early(world: &Rc<World>) -> Outcome {
+pub fn stopped_early(world: &World) -> Outcome {
     match world.shutdown.stage() {
         Stage::Stopping(Reason::Signal(number)) | Stage::Killing(Reason::Signal(number)) => {
             Outcome {

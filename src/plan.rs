@@ -4,6 +4,8 @@
 //! the same value, so that a dry run and a real one cannot differ. It is immutable, equal to another that does the
 //! same, and printable as text and JSON.
 
+pub mod diff;
+pub mod graph;
 pub mod show;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -158,6 +160,14 @@ impl Plan {
         Order::new(self.members.keys().map(String::as_str), edges).ok()
     }
 
+    /// The names of its services.
+    pub fn services(&self) -> impl Iterator<Item = &str> {
+        self.members
+            .iter()
+            .filter(|(_, member)| matches!(member, Member::Service(_)))
+            .map(|(name, _)| name.as_str())
+    }
+
     /// The names of the settings that the role needs.
     pub fn wanted(&self) -> BTreeSet<String> {
         self.settings.keys().cloned().collect()
@@ -216,22 +226,23 @@ fn names(roles: &Roles, role: &str, templates: &BTreeMap<String, File>) -> BTree
     let all = texts
         .map(|(name, _)| name)
         .chain(files.map(|(name, _)| name.to_owned()));
-    // What an assertion speaks of is asked for too, unless that would make a setting needed that nothing else
-    // needs.
-    let optional = |name: &&str| {
-        let key = roles.file.settings.keys.get(*name);
+    all.chain(asserted(&roles.file.settings)).collect()
+}
+
+/// What assertions speak of: asked for too, unless that would make a setting needed that nothing else needs.
+pub fn asserted(settings: &Settings) -> Vec<String> {
+    let optional = |name: &str| {
+        let key = settings.keys.get(name);
         key.is_some_and(|key| !matches!(key.kind(), Some(Kind::Required) | None))
     };
-    let asserted = roles.file.settings.assert.iter().flat_map(|assertion| {
-        assertion
-            .that
-            .condition
-            .names()
-            .map(|(name, _)| name)
-            .collect::<Vec<_>>()
-    });
-    let asserted: Vec<String> = asserted.filter(optional).map(str::to_owned).collect();
-    all.chain(asserted).collect()
+    let mut names = Vec::new();
+    for assertion in &settings.assert {
+        let condition = assertion.that.condition.names();
+        let message = assertion.message.template.names();
+        names.extend(condition.chain(message).map(|(name, _)| name.to_owned()));
+    }
+    names.retain(|name| optional(name));
+    names
 }
 
 fn planned(settings: &Settings, graph: &Graph, name: &str) -> PlannedSetting {

@@ -4,7 +4,9 @@
 //! but a text goes in, so the same code serves `run`, `validate` and an editor. Template files are read by the
 //! caller, who gets their paths from [`Roles::templates`].
 
+pub mod allow;
 pub mod check;
+pub mod gac;
 pub mod scalar;
 pub mod schema;
 pub mod shape;
@@ -13,7 +15,7 @@ pub mod tree;
 
 use std::collections::BTreeMap;
 
-use crate::diag::Diagnostics;
+use crate::diag::{Code, Diagnostic, Diagnostics};
 use crate::source::{Place, Source};
 use crate::steps::{Step, TemplateUse};
 use shape::{Reader, Use};
@@ -37,6 +39,10 @@ pub type Templates = BTreeMap<String, Result<Source, String>>;
 /// Reads roles.yaml; none where it is not YAML, or not a mapping with roles.
 pub fn read(source: &Source, diagnostics: &mut Diagnostics) -> Option<Roles> {
     let tree = tree::parse(source, diagnostics)?;
+    if !matches!(tree.value, tree::Value::Map(_)) {
+        diagnostics.push(not_roles(&tree));
+        return None;
+    }
     let mut reader = Reader::new(diagnostics);
     let file = <File as shape::Shape>::read(&tree, &mut reader);
     let uses = reader.uses;
@@ -45,6 +51,22 @@ pub fn read(source: &Source, diagnostics: &mut Diagnostics) -> Option<Roles> {
         tree,
         uses,
     })
+}
+
+/// The diagnostic of a file that has no keys at all.
+fn not_roles(tree: &Node) -> Diagnostic {
+    const START: &str =
+        "begin with `version: 1` and `roles:`; `runner schema` gives the rest to an editor";
+    match tree.value {
+        tree::Value::Null => {
+            let start = tree.place.source.place(0..0);
+            Diagnostic::new(Code::MissingKey, start, "the file is empty").help(START)
+        }
+        _ => {
+            let message = format!("roles.yaml is a mapping, and this is {}", tree.kind());
+            Diagnostic::new(Code::WrongType, tree.place.clone(), message).help(START)
+        }
+    }
 }
 
 impl Roles {
@@ -64,6 +86,14 @@ impl Roles {
             .rev()
             .find_map(|len| self.tree.place_of(&path[..len]))
             .unwrap_or_else(|| self.tree.place.clone())
+    }
+
+    /// The place of the value at a path where it is a scalar, else of its key.
+    pub fn value_place(&self, path: &[&str]) -> Place {
+        match self.tree.at(path) {
+            Some(node) if node.scalar().is_some() => node.place.clone(),
+            _ => self.place(path),
+        }
     }
 
     /// Every step of the file with its path.

@@ -88,6 +88,8 @@ pub enum Problem {
     },
     /// An assertion that does not hold.
     Assertion {
+        /// Which one, from 0.
+        at: usize,
         /// What roles.yaml says about it.
         message: String,
         /// Error or warning.
@@ -291,7 +293,7 @@ fn overrode(name: &str, layers: &[Layer], winner: &Origin) -> Vec<Origin> {
 
 fn assertions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for assertion in &settings.assert {
+    for (at, assertion) in settings.assert.iter().enumerate() {
         let condition = &assertion.that.condition;
         if condition
             .names()
@@ -302,6 +304,7 @@ fn assertions(settings: &Settings, resolved: &Resolved) -> Vec<Problem> {
         match condition.holds(&|name| resolved.item(name)) {
             Ok(true) => {}
             Ok(false) => problems.push(Problem::Assertion {
+                at,
                 message: shown(&assertion.message, resolved),
                 level: assertion.level,
             }),

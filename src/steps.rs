@@ -14,11 +14,11 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use crate::diag::{Code, Diagnostic, nearest};
+use crate::diag::{Code, Diagnostic};
 use crate::engine::steps::Cx;
 use crate::outcome::RunError;
 use crate::roles::scalar::Text;
-use crate::roles::shape::{Definitions, Fields, Reader, Record, Shape};
+use crate::roles::shape::{Definitions, Fields, Reader, Record, Shape, meant};
 use crate::roles::spec::StepCommon;
 use crate::roles::tree::Node;
 use crate::template::file::Rules;
@@ -102,9 +102,20 @@ macro_rules! step_kinds {
                 }
             }
 
+            /// "a command step": how messages call the kind.
+            fn what(key: &str) -> &'static str {
+                match key {
+                    $( $module::$Kind::KEY => $module::$Kind::WHAT, )*
+                    _ => "a step",
+                }
+            }
+
             fn properties(defs: &mut Definitions) -> serde_json::Map<String, Json> {
                 let mut map = serde_json::Map::new();
-                $( map.extend($module::$Kind::properties(defs)); )*
+                // A key that two kinds have means the same in both; the first kind tells.
+                $( for (key, schema) in $module::$Kind::properties(defs) {
+                    map.entry(key).or_insert(schema);
+                } )*
                 map
             }
 
@@ -175,7 +186,7 @@ impl Shape for Step {
                 return None;
             }
         };
-        fields.finish("a step of this kind", reader);
+        fields.finish(Kind::what(present[0]), reader);
         Some(Self {
             common: common?,
             kind: kind?,
@@ -215,7 +226,7 @@ fn no_kind(node: &Node, reader: &mut Reader<'_>) {
                 key.place.clone(),
                 format!("there is no kind of step `{}`", key.name),
             );
-            match nearest(&key.name, Kind::KEYS.iter().copied()) {
+            match meant(&key.name, Kind::KEYS) {
                 Some(kind) => diagnostic.label(format!("did you mean `{kind}`?")),
                 None => diagnostic,
             }

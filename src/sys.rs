@@ -5,6 +5,7 @@
 //! that forks, [`signals`] owns the handlers, and [`files`] replaces files whole or not at all.
 
 pub mod aws;
+pub mod control;
 pub mod files;
 pub mod http;
 pub mod init;

@@ -1,6 +1,7 @@
 //! What the command line can say. The texts here are what `--help` teaches.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
@@ -61,6 +62,25 @@ pub struct Global {
         hide_env_values = true
     )]
     pub log_level: LogLevel,
+    /// Where `run` answers health, status, restart and stop: /run/runner.sock, else /tmp/runner-UID.sock
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "RUNNER_SOCKET",
+        hide_env_values = true
+    )]
+    socket: Option<OsString>,
+}
+
+impl Global {
+    /// The socket that was named; a variable that is set and empty names none.
+    pub fn socket(&self) -> Option<&Path> {
+        self.socket
+            .as_deref()
+            .filter(|path| !path.is_empty())
+            .map(Path::new)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -86,8 +106,27 @@ pub enum Command {
     Validate(Validate),
     /// Say what `run` will do, step by step, with the origin of every setting
     Plan(Plan),
+    /// Draw a role for docs and reviews
+    Graph(Graph),
+    /// Print a rendered template, secrets masked
+    Render(Render),
+    /// Say where a setting's value comes from, what it overrode, and who uses it
+    Explain(Explain),
+    /// Run one command after a role's steps, in the container's environment
+    Exec(Exec),
     /// Print the JSON Schema of roles.yaml
-    Schema,
+    Schema(Schema),
+    /// Ask the running runner whether it is healthy; for HEALTHCHECK and ECS healthCheck
+    #[command(
+        after_help = "Exit codes: 0 healthy; 1 starting, unhealthy or stopping; 69 no runner is running here."
+    )]
+    Health(Ask),
+    /// Show what the running runner does: every member, its state and what comes next
+    Status(Ask),
+    /// Restart a service of the running runner, one replica after the other
+    Restart(Restart),
+    /// Ask the running runner to stop in order
+    Stop(Stop),
     /// Print shell completions
     Completions {
         /// The shell
@@ -109,9 +148,19 @@ pub struct Validate {
     /// Also check a GAC, the JSON of the secret; `-` reads it from stdin
     #[arg(long, value_name = "FILE")]
     pub gac: Option<String>,
+    /// Also look up every program that a role runs; for use inside the image
+    #[arg(long)]
+    pub check_commands: bool,
     /// Count warnings as findings
     #[arg(long)]
     pub deny_warnings: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Schema {
+    /// The schema of the GAC that roles.yaml declares, instead
+    #[arg(long)]
+    pub gac: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -130,15 +179,89 @@ pub enum Findings {
 pub struct Plan {
     /// The role; by default every role
     pub role: Option<String>,
+    /// Say in words what a change means: from OTHER, an older roles.yaml, to this one
+    #[arg(long, value_name = "OTHER")]
+    pub diff: Option<PathBuf>,
     /// How the plan is written
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Shown,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Graph {
+    /// The role
+    pub role: String,
+    /// How it is drawn
+    #[arg(long, value_name = "FORMAT", default_value = "mermaid")]
+    pub format: Drawing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Drawing {
+    /// A flowchart that GitHub and many wikis show
+    Mermaid,
+    /// A picture
+    Svg,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Render {
+    /// A render step's destination, or a template's path
+    pub template: String,
+    /// Show secrets
+    #[arg(long)]
+    pub reveal: bool,
+    /// Compare with a file, and exit with 1 where they differ
+    #[arg(long, value_name = "FILE")]
+    pub diff: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Explain {
+    /// The setting; by default all of them
+    pub key: Option<String>,
+    /// Do not read the secret
+    #[arg(long)]
+    pub offline: bool,
+    /// How it is written
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Shown,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Exec {
+    /// The role whose steps run first
+    pub role: String,
+    /// The command and its arguments
+    #[arg(last = true, required = true)]
+    pub command: Vec<std::ffi::OsString>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Shown {
     Text,
     Json,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Ask {
+    /// How the answer is written
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Shown,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Restart {
+    /// The service, or one of its replicas: `app` or `app/2`
+    #[arg(value_name = "SERVICE[/REPLICA]")]
+    pub service: String,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Stop {
+    /// Wait until the runner is gone
+    #[arg(long)]
+    pub wait: bool,
 }
 
 /// Reads `KEY=VALUE`. Its error does not repeat the text, which may hold a secret; clap's own would.

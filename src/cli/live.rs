@@ -1,4 +1,4 @@
-//! The commands that touch the world: run, render, explain, exec.
+//! The world of the commands that touch it, and the two that play a role in it: run and exec.
 
 use std::cell::Cell;
 use std::io::IsTerminal;
@@ -10,14 +10,19 @@ use std::time::Duration;
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 
-use super::args::{Global, LogFormat, LogLevel, Run};
-use super::{code, load, offline, say};
+use super::args::{Exec, Global, LogFormat, LogLevel, Run};
+use super::{code, load, offline, say, values};
+use crate::engine::child::start_error;
+use crate::engine::control::{self, Desk};
 use crate::engine::event::{Event, Level};
 use crate::engine::world::World;
-use crate::engine::{self};
+use crate::engine::{self, Ending};
 use crate::outcome::{Exit, Outcome, RunError};
+use crate::roles::check::Depth;
 use crate::shutdown;
+use crate::sys::control::{Door, places};
 use crate::sys::init::Mode;
+use crate::sys::process::Launch;
 use crate::sys::reaper::Processes;
 use crate::sys::relay::Outlet;
 use crate::sys::relay::frame::Format;
@@ -34,7 +39,7 @@ const LAST_KILL: Duration = Duration::from_secs(1);
 /// Plays a role until its end.
 pub fn run(global: &Global, options: &Run) -> ExitCode {
     in_runtime(global, async |world: &Rc<World>| {
-        let loaded = load::load(&global.config);
+        let loaded = load::load(&global.config, Depth::Run);
         let usable = loaded
             .roles
             .as_ref()
@@ -49,12 +54,75 @@ pub fn run(global: &Global, options: &Run) -> ExitCode {
                 ),
             };
         };
+        control::serve(Door::open(&places(global.socket())), world);
         engine::run(roles, &loaded.templates, options.role.as_deref(), world).await
     })
 }
 
-/// Makes the world, does `work` in it, ends what is left, and says why it ended.
-pub fn in_runtime(global: &Global, work: impl AsyncFnOnce(&Rc<World>) -> Outcome) -> ExitCode {
+/// Plays a role's steps, then becomes the command: its terminal, its signals and its exit code are its own.
+pub fn exec(global: &Global, options: &Exec) -> ExitCode {
+    let mut launch = Launch::new(options.command[0].clone());
+    launch.args = options.command[1..].to_vec();
+    quietly(global, async |world: &Rc<World>| {
+        let loaded = usable(global)?;
+        let Some(roles) = &loaded.roles else {
+            return Ok(Exit::CONFIG);
+        };
+        engine::prepare(roles, &loaded.templates, Some(&options.role), world).await?;
+        launch.environment = world.environment.clone();
+        world.outlet.writer.close(Instant::now() + LAST_LINES).await;
+        let error = crate::sys::process::replace(&launch);
+        Err(start_error(&launch, &error).into())
+    })
+}
+
+/// roles.yaml and its templates, without errors.
+pub fn usable(global: &Global) -> Result<load::Loaded, Ending> {
+    let loaded = load::load(&global.config, Depth::Run);
+    if loaded.roles.is_none() || loaded.diagnostics.has_errors() {
+        offline::refuse(&loaded.diagnostics);
+        let doing = format!("cannot use {}", global.config.display());
+        return Err(RunError::new(Exit::CONFIG, doing, "the mistakes stand above").into());
+    }
+    Ok(loaded)
+}
+
+/// Does `work` in a world whose log says warnings only; its result is on stdout.
+pub fn quietly(
+    global: &Global,
+    work: impl AsyncFnOnce(&Rc<World>) -> Result<Exit, Ending>,
+) -> ExitCode {
+    let level = match global.log_level {
+        LogLevel::Info => LogLevel::Warn,
+        other => other,
+    };
+    in_world(global, level, async |world: &Rc<World>| {
+        let exit = match work(world).await {
+            Ok(exit) => exit,
+            Err(ending) => values::ending(world, ending),
+        };
+        world
+            .processes
+            .kill_everything(Instant::now() + LAST_KILL)
+            .await;
+        world.outlet.writer.close(Instant::now() + LAST_LINES).await;
+        exit
+    })
+}
+
+/// Plays `work` as a role: with its log, and a last sentence that says why it ended.
+fn in_runtime(global: &Global, work: impl AsyncFnOnce(&Rc<World>) -> Outcome) -> ExitCode {
+    in_world(global, global.log_level, async |world: &Rc<World>| {
+        finish(world, work(world).await).await
+    })
+}
+
+/// Makes the world and does `work` in it.
+fn in_world(
+    global: &Global,
+    level: LogLevel,
+    work: impl AsyncFnOnce(&Rc<World>) -> Exit,
+) -> ExitCode {
     let built = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -65,9 +133,9 @@ pub fn in_runtime(global: &Global, work: impl AsyncFnOnce(&Rc<World>) -> Outcome
             return code(Exit::SOFTWARE);
         }
     };
-    let outcome = LocalSet::new().block_on(&runtime, async {
-        match world(global) {
-            Ok(world) => finish(&world, work(&world).await).await,
+    let exit = LocalSet::new().block_on(&runtime, async {
+        match world(global, level) {
+            Ok(world) => work(&world).await,
             Err(error) => {
                 say(&format!("{error}\n"));
                 error.exit
@@ -76,19 +144,16 @@ pub fn in_runtime(global: &Global, work: impl AsyncFnOnce(&Rc<World>) -> Outcome
     });
     // A name look-up or an fsync may still hang on a thread of its own; nothing waits for it.
     runtime.shutdown_background();
-    code(outcome)
+    code(exit)
 }
 
 /// The doors, opened: signals first, as the kernel drops what a PID 1 has no handler for.
-fn world(global: &Global) -> Result<Rc<World>, RunError> {
+fn world(global: &Global, log_level: LogLevel) -> Result<Rc<World>, RunError> {
     let (switch, shutdown) = shutdown::channel();
     let switch = Rc::new(switch);
-    let mut signals = Signals::install(switch.clone())?;
-    tokio::task::spawn_local(async move {
-        loop {
-            signals.next().await;
-        }
-    });
+    let signals = Rc::new(Signals::install(switch.clone())?);
+    let running = signals.clone();
+    tokio::task::spawn_local(async move { running.run().await });
     let (processes, reaper) = Processes::new(Mode::detect())?;
     tokio::task::spawn_local(reaper.run());
     let writer = Writer::standard().map_err(|error| {
@@ -103,7 +168,7 @@ fn world(global: &Global) -> Result<Rc<World>, RunError> {
         redaction: Default::default(),
         format: format(global),
     };
-    telemetry::start(&outlet, level(global.log_level));
+    telemetry::start(&outlet, level(log_level));
     Ok(Rc::new(World {
         processes,
         outlet,
@@ -115,6 +180,8 @@ fn world(global: &Global) -> Result<Rc<World>, RunError> {
         started: Instant::now(),
         ear: Box::new(telemetry::hear),
         stop_timeout: Cell::new(DEFAULT_STOP),
+        signals,
+        desk: Desk::default(),
     }))
 }
 

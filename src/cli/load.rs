@@ -2,11 +2,17 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use crate::diag::{Code, Diagnostic, Diagnostics};
+use crate::roles::check::Depth;
 use crate::roles::tree::MAX_BYTES;
-use crate::roles::{self, Roles, Templates, check};
+use crate::roles::{self, Roles, Templates, check, gac};
+use crate::secret::Secret;
+use crate::settings::document::{self, Format};
+use crate::settings::layers::{Layer, Origin};
+use crate::settings::spec::SourceSpec;
 use crate::source::Source;
 
 /// What was read, as far as it could be, and everything that is wrong with it.
@@ -19,8 +25,8 @@ pub struct Loaded {
     pub diagnostics: Diagnostics,
 }
 
-/// Reads and checks everything.
-pub fn load(config: &Path) -> Loaded {
+/// Reads and checks everything, as far as `depth` goes.
+pub fn load(config: &Path, depth: Depth) -> Loaded {
     let mut diagnostics = Diagnostics::new();
     let mut templates = Templates::new();
     let roles = match read(config) {
@@ -32,22 +38,137 @@ pub fn load(config: &Path) -> Loaded {
     };
     if let Some(roles) = &roles {
         templates = read_templates(roles);
-        check::check(roles, &templates, &mut diagnostics);
+        check::check(roles, &templates, depth, &mut diagnostics);
     }
-    Loaded {
+    let mut loaded = Loaded {
         roles,
         templates,
         diagnostics,
+    };
+    allow(&mut loaded, true);
+    loaded
+}
+
+/// Takes out what comments allow.
+fn allow(loaded: &mut Loaded, judge: bool) {
+    if let Some(roles) = &loaded.roles {
+        let templates = loaded.templates.values().flatten();
+        let source = &roles.tree.place.source;
+        roles::allow::apply(source, templates, judge, &mut loaded.diagnostics);
     }
+}
+
+/// Adds every program that is not found here.
+pub fn check_commands(loaded: &mut Loaded) {
+    let Some(roles) = &loaded.roles else { return };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let executable = |path: &Path| {
+        fs::metadata(path)
+            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    };
+    let mut names: Vec<String> = folders
+        .iter()
+        .filter_map(|folder| fs::read_dir(folder).ok())
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names.dedup();
+    let found = |name: &str, folder: Option<&str>| {
+        if name.contains('/') {
+            return executable(&Path::new(folder.unwrap_or(".")).join(name));
+        }
+        folders.iter().any(|folder| executable(&folder.join(name)))
+    };
+    check::commands::check(roles, &names, found, &mut loaded.diagnostics);
+    allow(loaded, false);
+}
+
+/// Adds everything that is wrong with a GAC; `-` is standard input.
+pub fn check_gac(loaded: &mut Loaded, file: &str, set: &[(String, String)]) {
+    let (name, path) = match file {
+        "-" => ("stdin", "/dev/stdin"),
+        path => (path, path),
+    };
+    let text = match read(Path::new(path)) {
+        Ok(source) => Secret::new(source.text()),
+        Err(mut diagnostic) => {
+            diagnostic.message = diagnostic.message.replacen(path, name, 1);
+            loaded.diagnostics.push(*diagnostic);
+            return;
+        }
+    };
+    let Some(roles) = &loaded.roles else { return };
+    let (below, mut above) = layers(roles);
+    let mut given = Layer::new(Origin::Set);
+    for (key, value) in set {
+        given
+            .values
+            .insert(key.clone(), Some(Secret::new(value.as_str())));
+    }
+    above.push(given);
+    let check = gac::Check {
+        roles,
+        templates: &loaded.templates,
+        below,
+        above,
+    };
+    gac::check(name, &text, check, &mut loaded.diagnostics);
+    allow(loaded, false);
+}
+
+/// What the other sources give here: files that are there, and variables that are set.
+fn layers(roles: &Roles) -> (Vec<Layer>, Vec<Layer>) {
+    let settings = &roles.file.settings;
+    let mut below = Vec::new();
+    let mut above = Vec::new();
+    let mut behind = false;
+    for source in &settings.sources {
+        let layer = match source {
+            SourceSpec::Environment => {
+                let mut layer = Layer::new(Origin::Environment);
+                for name in settings.keys.keys() {
+                    if let Ok(value) = std::env::var(name) {
+                        layer.values.insert(name.clone(), Some(Secret::new(value)));
+                    }
+                }
+                layer
+            }
+            SourceSpec::File(file) => {
+                let path = file.file.literal().unwrap_or_default();
+                let (Some(format), Ok(text)) = (Format::of(path), read(Path::new(path))) else {
+                    continue;
+                };
+                let origin = Origin::File(path.to_owned());
+                match document::layer(origin, text.text(), format, &file.map) {
+                    Ok(layer) => layer,
+                    Err(_) => continue,
+                }
+            }
+            SourceSpec::Secret(_) => {
+                behind = true;
+                continue;
+            }
+            SourceSpec::Command(_) => continue,
+        };
+        if behind { &mut above } else { &mut below }.push(layer);
+    }
+    (below, above)
 }
 
 fn read_templates(roles: &Roles) -> Templates {
     roles
         .templates()
         .into_iter()
+        .filter(|(_, template)| !template.source.is_stand_in())
         .filter_map(|(_, template)| template.source.literal())
         .map(|path| {
-            let read = read(Path::new(path)).map_err(|diagnostic| diagnostic.message);
+            let read = read(Path::new(path)).map_err(|diagnostic| {
+                let message = diagnostic.message;
+                let why = message.strip_prefix(path).unwrap_or(&message);
+                why.trim_start_matches(':').trim_start().to_owned()
+            });
             (path.to_owned(), read)
         })
         .collect()

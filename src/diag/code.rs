@@ -54,7 +54,7 @@ codes! {
     ExpressionSyntax "expression-syntax" Error "An expression that cannot be read.";
     UnknownSetting "unknown-setting" Error "A name in an expression or template that is not declared.";
     UnknownFilter "unknown-filter" Error "A filter, test or function that expressions do not have.";
-    TextComparison "text-comparison" Error "A text compared with a number.";
+    TextComparison "text-comparison" Error "A text where a number or a truth value would be needed.";
     BareDollar "bare-dollar" Warning "A `$NAME` without braces, which stays as text.";
     SettingCycle "setting-cycle" Error "Settings that are derived from one another in a ring.";
     SecretTooEarly "secret-too-early" Error "A name that is needed before the secret is read, and has no other source.";
@@ -67,13 +67,16 @@ codes! {
     ReadinessMissing "readiness-missing" Error "A dependency on readiness of a service that has no readiness.";
     PortClash "port-clash" Error "Two replicas or services on one port.";
     StopBudget "stop-budget" Error "A stop that cannot fit its budget or the platform's.";
+    EcsSize "ecs-size" Error "A task size that Fargate does not have.";
     LoopTimeout "loop-timeout" Warning "A loop whose run may take longer than its beat.";
-    TemplateMissing "template-missing" Error "A template that is not there.";
+    ShellInjection "shell-injection" Warning "A setting that becomes a part of a shell script.";
+    TemplateMissing "template-missing" Error "A template that cannot be read.";
     IniPlace "ini-place" Error "An expression where an ini value cannot be escaped.";
     DuplicateDestination "duplicate-destination" Error "Two steps that write one file.";
     MessageSchema "message-schema" Error "A message schema that is not a JSON Schema.";
     NoDeadLetter "no-dead-letter" Warning "A handler that can reject, and no queue to put rejects in.";
     BadTarget "bad-target" Error "A URL or an address that cannot be.";
+    CommandMissing "command-missing" Error "A program that is not found, with `--check-commands`.";
     ConstantCondition "constant-condition" Warning "A condition that is always true or always false.";
     GacSyntax "gac-syntax" Error "A GAC that is not a JSON object.";
     GacMissing "gac-missing" Error "A required key that neither the GAC nor the environment has.";
@@ -81,7 +84,10 @@ codes! {
     GacType "gac-type" Error "A list or an object under a declared key.";
     GacDuplicate "gac-duplicate" Warning "A key that stands twice in the GAC; the last one counts.";
     GacUnknown "gac-unknown" Warning "A key of the GAC that no setting declares.";
+    GacValue "gac-value" Warning "A value that breaks the place where it is used.";
     Assertion "assertion" Error "An assertion of roles.yaml that does not hold.";
+    BadAllow "bad-allow" Warning "A `runner: allow` without a known code or without a reason.";
+    UnusedAllow "unused-allow" Warning "A `runner: allow` that silences nothing.";
 }
 
 impl Code {

@@ -155,11 +155,22 @@ pub fn end_error(program: &str, ended: &Ended) -> RunError {
 /// The most that is kept of a captured output.
 const CAPTURED: usize = 64 * 1024;
 
-/// Runs a program to its end and gives the beginning of what it wrote to stdout; its stderr is not shown.
+/// Kills a program's group when the one who waits for it is dropped.
+struct Leash(Process);
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        let _ = self.0.kill_group(libc::SIGKILL);
+    }
+}
+
+/// Runs a program to its end and gives the beginning of what it wrote to stdout; its stderr is not shown. Dropped
+/// before, it kills the program.
 pub async fn capture(
     world: &World,
     launch: Launch,
     limit: Option<Duration>,
+    shutdown: &Shutdown,
 ) -> Result<(Run, Vec<u8>), RunError> {
     let spawned = world
         .processes
@@ -169,7 +180,8 @@ pub async fn capture(
     // Read, so that the program cannot block on it, and thrown away.
     let errors = tokio::task::spawn_local(read_all(spawned.pipes.stderr));
     let text = tokio::task::spawn_local(read_all(stdout));
-    let run = guard(world, &spawned.process, limit, &world.shutdown).await;
+    let leash = Leash(spawned.process);
+    let run = guard(world, &leash.0, limit, shutdown).await;
     errors.abort();
     let text = tokio::time::timeout(LAST_WORDS, text).await;
     Ok((run, text.ok().and_then(Result::ok).unwrap_or_default()))

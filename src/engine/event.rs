@@ -61,6 +61,21 @@ pub enum Event {
     },
     /// A member waits for others.
     Waiting { member: String, needs: Vec<String> },
+    /// Questions are answered on a socket; better places could not be had.
+    Listening {
+        path: String,
+        passed_over: Vec<String>,
+    },
+    /// Somebody asked for something over the control socket.
+    Asked(String),
+    /// A signal reached services, or none.
+    Forwarded { signal: i32, to: Vec<String> },
+    /// Processes that had left their service's group were killed after its end.
+    StraysEnded {
+        member: String,
+        replica: Option<u32>,
+        pids: Vec<i32>,
+    },
     /// The role stops.
     Stopping { why: String, within: Duration },
     /// Processes that are left are killed.
@@ -202,6 +217,45 @@ impl Event {
                 member,
                 format!("waits for {}", needs.join(", ")),
             ),
+            Event::Listening { path, passed_over } => {
+                let beside = match passed_over.as_slice() {
+                    [] => String::new(),
+                    several => format!(" ({})", several.join("; ")),
+                };
+                let text =
+                    format!("health, status, restart and stop are answered on {path}{beside}");
+                line(Info, "listening", text)
+            }
+            Event::Asked(what) => line(
+                Info,
+                "asked",
+                format!("{what} was asked for over the control socket"),
+            ),
+            Event::Forwarded { signal, to } => {
+                let name = crate::signal::name(*signal);
+                let text = match to.as_slice() {
+                    [] => format!(
+                        "{name} was received; no service that runs has it in its forward_signals"
+                    ),
+                    several => format!(
+                        "{name} was received and passed on to {}",
+                        several.join(", ")
+                    ),
+                };
+                line(Info, "signal", text)
+            }
+            Event::StraysEnded {
+                member,
+                replica,
+                pids,
+            } => {
+                let list: Vec<String> = pids.iter().map(i32::to_string).collect();
+                let text = format!("left processes behind; killed pid {}", list.join(", "));
+                Line {
+                    replica: *replica,
+                    ..of(Warn, "strays-ended", member, text)
+                }
+            }
             Event::Stopping { why, within } => line(
                 Info,
                 "stopping",

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 use super::child::{self, Run};
 use super::steps::Cx;
 use crate::outcome::RunError;
-use crate::roles::spec::Probe;
+use crate::roles::spec::{Probe, Service};
+use crate::shutdown;
 use crate::sys::http::{self, Request};
 
 /// What a probe found.
@@ -19,13 +20,14 @@ pub enum Answer {
     No,
 }
 
-/// Asks until it is dropped; tells only changes.
-pub async fn ask(probe: &Probe, cx: &Cx, mut tell: impl FnMut(Answer)) {
+/// Asks until it is dropped; tells only changes. A program that asks runs as its service does: with its environment, in
+/// its folder, as its user.
+pub async fn ask(probe: &Probe, service: &Service, cx: &Cx, mut tell: impl FnMut(Answer)) {
     let begun = Instant::now();
     let mut last = None;
     let mut wrong = 0;
     loop {
-        match once(probe, cx).await {
+        match once(probe, service, cx).await {
             Ok(()) => {
                 wrong = 0;
                 if last != Some(Answer::Yes) {
@@ -48,7 +50,7 @@ pub async fn ask(probe: &Probe, cx: &Cx, mut tell: impl FnMut(Answer)) {
 }
 
 /// One question; the error says what was wrong with the answer.
-async fn once(probe: &Probe, cx: &Cx) -> Result<(), String> {
+async fn once(probe: &Probe, service: &Service, cx: &Cx) -> Result<(), String> {
     let limit: Duration = probe.timeout.0;
     let text = |error: RunError| error.to_string();
     if let Some(url) = &probe.http {
@@ -67,10 +69,13 @@ async fn once(probe: &Probe, cx: &Cx) -> Result<(), String> {
             .map_err(|error| error.to_string())?;
     }
     if let Some(command) = &probe.exec {
+        let (dir, user) = (service.working_dir.as_ref(), service.user.as_ref());
         let launch = cx
-            .launch(command, &indexmap::IndexMap::new(), None, None)
+            .launch(command, &service.environment, dir, user)
             .map_err(text)?;
-        let (run, _) = child::capture(&cx.world, launch, Some(limit))
+        // A stopping role still asks: its dependents stop first, and what they stand on must not be taken for dead.
+        let (_switch, never) = shutdown::channel();
+        let (run, _) = child::capture(&cx.world, launch, Some(limit), &never)
             .await
             .map_err(text)?;
         match run {

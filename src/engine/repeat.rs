@@ -1,7 +1,7 @@
 //! Loops: a run, a pause, the next run; never two at a time, and a stop ends the pause at once.
 
 use std::cell::RefCell;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -20,11 +20,15 @@ pub struct Progress {
     /// Runs that failed since the last good one.
     pub failures: u32,
     /// When the last good run ended.
-    pub succeeded: Option<SystemTime>,
+    pub succeeded: Option<Instant>,
     /// Why the last failed run failed.
     pub error: Option<String>,
-    /// Whether a run is under way.
-    pub running: bool,
+    /// When the run under way began; none between runs.
+    pub running: Option<Instant>,
+    /// When the last run ended.
+    pub ended: Option<Instant>,
+    /// When the next run begins; none while one is under way.
+    pub next: Option<Instant>,
 }
 
 /// Goes on until the stop; an error is what `on_max_failures: exit` ends the role with.
@@ -35,16 +39,17 @@ pub async fn run(
     progress: &RefCell<Progress>,
 ) -> Result<(), RunError> {
     let mut beat = Beat::new(spec);
-    if !spec.run_on_start && !cx.shutdown.sleep_until(beat.first()).await {
+    if !spec.run_on_start && !pause(beat.first(), cx, progress).await {
         return Ok(());
     }
     loop {
         let started = Instant::now();
-        progress.borrow_mut().running = true;
+        progress.borrow_mut().running = Some(started);
         let end = one(name, spec, cx).await;
         let number = {
             let mut progress = progress.borrow_mut();
-            progress.running = false;
+            progress.running = None;
+            progress.ended = Some(Instant::now());
             progress.runs += 1;
             progress.runs
         };
@@ -66,17 +71,25 @@ pub async fn run(
                 missed,
             });
         }
-        if !cx.shutdown.sleep_until(next).await {
+        if !pause(next, cx, progress).await {
             return Ok(());
         }
     }
+}
+
+/// Waits for the next run; false when a stop came first.
+async fn pause(until: Instant, cx: &Cx, progress: &RefCell<Progress>) -> bool {
+    progress.borrow_mut().next = Some(until);
+    let slept = cx.shutdown.sleep_until(until).await;
+    progress.borrow_mut().next = None;
+    slept
 }
 
 fn succeeded(progress: &RefCell<Progress>, cx: &Cx, name: &str, run: u64, took: Duration) {
     let mut progress = progress.borrow_mut();
     progress.failures = 0;
     progress.error = None;
-    progress.succeeded = Some(SystemTime::now());
+    progress.succeeded = progress.ended;
     let member = name.to_owned();
     cx.world.tell(Event::RunDone { member, run, took });
 }

@@ -15,7 +15,7 @@ use crate::settings::document::{self, Format};
 use crate::settings::graph::Graph;
 use crate::settings::layers::{Layer, Origin};
 use crate::settings::spec::{CommandSource, FileSource, SecretSource, Settings, SourceSpec};
-use crate::settings::{Problem, Resolved};
+use crate::settings::{self, Problem, Resolved};
 use crate::sys::files;
 use crate::sys::process::{Launch, Output};
 use crate::sys::relay::redact::Redactor;
@@ -49,7 +49,7 @@ impl Open {
             assert: Vec::new(),
             ..settings.clone()
         };
-        let (resolved, problems) = crate::settings::resolve(&bare, &self.graph, &layers, &wanted);
+        let (resolved, problems) = settings::resolve(&bare, &self.graph, &layers, &wanted);
         if let Some(problem) = problems.first() {
             return Err(RunError::new(Exit::CONFIG, doing(), problem.to_string()));
         }
@@ -81,21 +81,55 @@ pub async fn open(settings: &Settings, world: &World) -> Result<Open, Ending> {
     Ok(open)
 }
 
-/// Reads the secrets and gives every setting of the plan its value.
+/// Reads the secrets and gives every setting of the plan its value; all that is wrong is one error.
 pub async fn resolve(plan: &Plan, open: Open, world: &World) -> Result<Resolved, Ending> {
+    let layers = layers(&plan.declared, &open, world).await?;
+    let wanted = plan.wanted();
+    let (resolved, problems) = settings::resolve(&plan.declared, &plan.graph, &layers, &wanted);
+    accept(resolved, problems, &layers, world)
+}
+
+/// Gives `wanted` settings their values, and says what is wrong with them; without the secrets when `offline`.
+pub async fn look(
+    declared: &Settings,
+    wanted: &BTreeSet<String>,
+    offline: bool,
+    world: &World,
+) -> Result<(Resolved, Vec<Problem>), Ending> {
+    let open = open(declared, world).await?;
+    let layers = if offline {
+        open.layers
+            .iter()
+            .flatten()
+            .chain([&open.set])
+            .cloned()
+            .collect()
+    } else {
+        layers(declared, &open, world).await?
+    };
+    Ok(settings::resolve(declared, &open.graph, &layers, wanted))
+}
+
+/// Every layer, lowest precedence first.
+async fn layers(declared: &Settings, open: &Open, world: &World) -> Result<Vec<Layer>, Ending> {
     let mut layers = Vec::new();
-    let sources = plan.declared.sources.iter().zip(&open.layers);
-    for (source, layer) in sources {
-        match (source, layer) {
-            (SourceSpec::Secret(source), _) => {
-                layers.push(secret(source, &plan.declared, &open, world).await?);
-            }
-            (_, layer) => layers.extend(layer.clone()),
+    for (source, layer) in declared.sources.iter().zip(&open.layers) {
+        match source {
+            SourceSpec::Secret(source) => layers.push(secret(source, declared, open, world).await?),
+            _ => layers.extend(layer.clone()),
         }
     }
     layers.push(open.set.clone());
-    let (resolved, problems) =
-        crate::settings::resolve(&plan.declared, &plan.graph, &layers, &plan.wanted());
+    Ok(layers)
+}
+
+/// Values that may be used: from here on secrets are redacted. What is wrong is one error.
+fn accept(
+    resolved: Resolved,
+    problems: Vec<Problem>,
+    layers: &[Layer],
+    world: &World,
+) -> Result<Resolved, Ending> {
     let (errors, warnings): (Vec<Problem>, Vec<Problem>) =
         problems.into_iter().partition(Problem::is_error);
     for warning in warnings {
@@ -105,15 +139,10 @@ pub async fn resolve(plan: &Plan, open: Open, world: &World) -> Result<Resolved,
         return Err(refused(&errors).into());
     }
     let tainted = resolved.iter().filter(|(_, setting)| setting.tainted);
-    world
-        .outlet
-        .redaction
-        .set(Redactor::new(tainted.map(|(_, setting)| &setting.value)));
-    let from: Vec<String> = layers
-        .iter()
-        .filter(|layer| !layer.values.is_empty())
-        .map(|layer| layer.origin.to_string())
-        .collect();
+    let redactor = Redactor::new(tainted.map(|(_, setting)| &setting.value));
+    world.outlet.redaction.set(redactor);
+    let given = layers.iter().filter(|layer| !layer.values.is_empty());
+    let from: Vec<String> = given.map(|layer| layer.origin.to_string()).collect();
     world.tell(Event::Settings {
         count: resolved.iter().count(),
         from: if from.is_empty() {
@@ -126,7 +155,7 @@ pub async fn resolve(plan: &Plan, open: Open, world: &World) -> Result<Resolved,
 }
 
 /// Everything that is wrong in one error, a line each.
-fn refused(problems: &[Problem]) -> RunError {
+pub fn refused(problems: &[Problem]) -> RunError {
     let lines: Vec<String> = problems
         .iter()
         .map(|problem| format!("\n  {problem}"))
@@ -238,7 +267,7 @@ async fn command(
     launch.args = words.into_iter().map(Into::into).collect();
     launch.environment = world.environment.clone();
     launch.output = Output::Pipe;
-    let captured = child::capture(world, launch, Some(source.timeout.0)).await;
+    let captured = child::capture(world, launch, Some(source.timeout.0), &world.shutdown).await;
     let (run, text) = match captured {
         Ok(captured) => captured,
         Err(error) => return failed(error.cause),

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::control::Desk;
 use super::event::Event;
 use crate::plan::Plan;
 use crate::roles::spec::STOP_RESERVE;
 use crate::shutdown::{Shutdown, Switch};
 use crate::sys::reaper::Processes;
 use crate::sys::relay::Outlet;
+use crate::sys::signals::Signals;
 
 /// One for the whole run.
 pub struct World {
@@ -37,17 +39,23 @@ pub struct World {
     pub ear: Box<dyn Fn(&Event)>,
     /// The role's whole stop budget.
     pub stop_timeout: Cell<Duration>,
+    /// Signals that come to us.
+    pub signals: Rc<Signals>,
+    /// Where questions to this runner are taken.
+    pub desk: Desk,
 }
 
 impl World {
     /// Tells what happened.
     pub fn tell(&self, event: Event) {
+        self.desk.hear(&event);
         (self.ear)(&event);
     }
 
     /// A role begins: from now on a stop has its budget.
     pub fn begin(&self, plan: &Plan) {
         self.stop_timeout.set(plan.stop_timeout.0);
+        self.desk.begin(plan);
         self.tell(Event::Playing {
             role: plan.role.clone(),
             stop_timeout: plan.stop_timeout.0,

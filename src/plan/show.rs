@@ -49,6 +49,9 @@ fn settings(out: &mut String, plan: &Plan) {
     for (name, setting) in &plan.settings {
         let what = match (setting.kind, &setting.text) {
             ("required", _) => "required".to_owned(),
+            ("default", Some(text)) if setting.secret && !text.is_empty() => {
+                "a default unless given".to_owned()
+            }
             ("default", Some(text)) if text.is_empty() => "empty unless given".to_owned(),
             ("default", Some(text)) => format!("{text} unless given"),
             (_, Some(text)) => format!("= {text}"),

@@ -42,13 +42,17 @@ impl Text {
     pub fn literal(&self) -> Option<&str> {
         self.template.literal()
     }
+
+    /// Whether it only stands for a text that is not there or could not be read, which is told already.
+    pub fn is_stand_in(&self) -> bool {
+        self.raw.is_empty() && !matches!(self.place.text(), "" | "\"\"" | "''")
+    }
 }
 
 impl Shape for Text {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let Some(raw) = node.scalar() else {
             reader.wrong_type(node, "a text");
-            quote_it(node, reader);
             return None;
         };
         Some(Self {
@@ -58,24 +62,16 @@ impl Shape for Text {
         })
     }
 
+    fn stand_in(place: &Place) -> Option<Self> {
+        Some(Self {
+            raw: String::new(),
+            template: template::Template::parse("").0,
+            place: place.clone(),
+        })
+    }
+
     fn schema(_: &mut Definitions) -> Json {
         json!({ "type": ["string", "number", "boolean"] })
-    }
-}
-
-/// `value: ${X}` in a flow mapping is read by YAML as a mapping; say so.
-fn quote_it(node: &Node, reader: &mut Reader<'_>) {
-    let text = node.place.source.text();
-    let before = text.get(..node.place.range.start).unwrap_or("");
-    if before.ends_with('$') {
-        let cure = Diagnostic::new(
-            Code::WrongType,
-            node.place.part(0..0),
-            "YAML reads `{` here as the begin of a mapping",
-        );
-        reader
-            .diagnostics
-            .push(cure.help("put the whole value in quotes: \"${…}\""));
     }
 }
 
@@ -103,13 +99,21 @@ impl Serialize for Condition {
 impl Shape for Condition {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let Some(raw) = node.scalar() else {
-            let message = format!("expected a condition, found {}", node.kind());
-            reader.diagnostics.push(
-                Diagnostic::new(Code::WrongType, node.place.clone(), message).help(
-                    "write an expression, such as INITIAL_DEPLOYMENT or \"DATA_SET == 'prod'\"; \
-                     for \"not\" write `not X`, as YAML reads `!X` as a tag",
-                ),
-            );
+            match tag_before(node) {
+                Some(tag) => {
+                    let name = &tag.text()[1..];
+                    let message = format!("YAML reads `!{name}` as a tag, and no value is left");
+                    let help = format!("write `not {name}`");
+                    reader
+                        .diagnostics
+                        .push(Diagnostic::new(Code::WrongType, tag, message).help(help));
+                }
+                None => {
+                    let help =
+                        "write an expression, such as INITIAL_DEPLOYMENT or \"DATA_SET == 'prod'\"";
+                    reader.wrong_type_help(node, "a condition", Some(help.to_owned()));
+                }
+            }
             return None;
         };
         Some(Self {
@@ -121,6 +125,18 @@ impl Shape for Condition {
     fn schema(_: &mut Definitions) -> Json {
         json!({ "type": ["string", "boolean"] })
     }
+}
+
+/// The `!X` directly before a value that is not there.
+fn tag_before(node: &Node) -> Option<Place> {
+    let source = &node.place.source;
+    let line = source.line(node.place.start().0);
+    let before = source.text()[line.start..node.place.range.start.max(line.start)].trim_end();
+    let tag = before
+        .rfind(['!', ' '])
+        .filter(|at| before[*at..].starts_with('!'))?;
+    let named = before.len() > tag + 1 && matches!(node.value, Value::Null);
+    named.then(|| source.place(line.start + tag..line.start + before.len()))
 }
 
 /// A duration with a unit.
@@ -178,7 +194,11 @@ impl Shape for Period {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let period = node.scalar().and_then(Self::parse);
         if period.is_none() {
-            let found = node.scalar().unwrap_or(node.kind());
+            let Some(found) = node.scalar() else {
+                let help = "write a number with a unit: 500ms, 30s, 5m, 1h".to_owned();
+                reader.wrong_type_help(node, "a duration", Some(help));
+                return None;
+            };
             let diagnostic = Diagnostic::new(
                 Code::BadDuration,
                 node.place.clone(),
@@ -212,7 +232,11 @@ impl Serialize for Mode {
 
 impl Shape for Mode {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        let found = node.scalar().unwrap_or(node.kind());
+        let Some(found) = node.scalar() else {
+            let help = "write a quoted octal text, such as \"0600\"".to_owned();
+            reader.wrong_type_help(node, "a file mode", Some(help));
+            return None;
+        };
         let mode = match &node.value {
             Value::Text(text) if text.len() <= 5 => u32::from_str_radix(text, 8).ok(),
             _ => None,
@@ -255,8 +279,12 @@ impl Serialize for Signal {
 
 impl Shape for Signal {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        let found = node.scalar().unwrap_or(node.kind());
-        let number = node.scalar().and_then(signal::parse);
+        let Some(found) = node.scalar() else {
+            let help = "write a name such as SIGTERM, SIGINT or SIGQUIT".to_owned();
+            reader.wrong_type_help(node, "a signal", Some(help));
+            return None;
+        };
+        let number = signal::parse(found);
         if number.is_none() {
             let diagnostic = Diagnostic::new(
                 Code::UnknownSignal,
@@ -330,6 +358,10 @@ impl Shape for Command {
         Some(Self(words))
     }
 
+    fn stand_in(_: &Place) -> Option<Self> {
+        Some(Self(Vec::new()))
+    }
+
     fn schema(_: &mut Definitions) -> Json {
         json!({
             "type": ["string", "array"],
@@ -393,6 +425,14 @@ impl Shape for Opaque {
     }
 }
 
+/// The cure for a number in quotes.
+fn unquote(node: &Node) -> Option<String> {
+    let number = node
+        .scalar()
+        .is_some_and(|text| text.parse::<f64>().is_ok());
+    number.then(|| "write it without quotes".to_owned())
+}
+
 macro_rules! number {
     ($Type:ty, $what:literal, $schema:tt) => {
         impl Shape for $Type {
@@ -400,7 +440,7 @@ macro_rules! number {
                 let number = match &node.value {
                     Value::Number(text) => text.parse().ok(),
                     _ => {
-                        reader.wrong_type(node, $what);
+                        reader.wrong_type_help(node, $what, unquote(node));
                         return None;
                     }
                 };
@@ -473,7 +513,7 @@ pub struct Decimal(pub f64);
 impl Shape for Decimal {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let Value::Number(text) = &node.value else {
-            reader.wrong_type(node, "a number");
+            reader.wrong_type_help(node, "a number", unquote(node));
             return None;
         };
         match text.parse::<f64>() {

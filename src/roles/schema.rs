@@ -22,20 +22,33 @@ pub fn of_roles() -> Json {
     schema
 }
 
-/// Whether a value is a JSON Schema; the error says where it is not.
-pub fn is_schema(schema: &Json) -> Result<(), String> {
-    match jsonschema::validator_for(schema) {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let at = error.instance_path().to_string();
-            let at = if at.is_empty() {
-                "its top".to_owned()
-            } else {
-                at
-            };
-            Err(format!("this is not a JSON Schema: at {at}, {error}"))
-        }
-    }
+/// Whether a value is a JSON Schema; the error is the path to what is not, and why.
+pub fn is_schema(schema: &Json) -> Result<(), (Vec<String>, String)> {
+    let Err(error) = jsonschema::validator_for(schema) else {
+        return Ok(());
+    };
+    let path: Vec<String> = error
+        .instance_path()
+        .to_string()
+        .split('/')
+        .skip(1)
+        .map(|step| step.replace("~1", "/").replace("~0", "~"))
+        .collect();
+    let value = path.iter().try_fold(schema, |json, step| match json {
+        Json::Array(items) => items.get(step.parse::<usize>().ok()?),
+        _ => json.get(step),
+    });
+    let shown = value.map_or_else(|| "this".to_owned(), |value| format!("`{value}`"));
+    let shown = if shown.chars().count() > 60 {
+        "this".to_owned()
+    } else {
+        shown
+    };
+    let message = match path.last() {
+        Some(key) => format!("{shown} cannot stand under `{key}` in a JSON Schema"),
+        None => format!("this is not a JSON Schema: {error}"),
+    };
+    Err((path, message))
 }
 
 #[cfg(test)]
@@ -66,7 +79,11 @@ mod tests {
 
     #[test]
     fn what_is_not_a_schema_is_said() {
-        let error = is_schema(&json!({ "type": "objekt" })).unwrap_err();
-        assert!(error.contains("objekt"), "{error}");
+        let (path, message) = is_schema(&json!({ "type": "objekt" })).unwrap_err();
+        assert_eq!(path, ["type"]);
+        assert_eq!(
+            message,
+            "`\"objekt\"` cannot stand under `type` in a JSON Schema"
+        );
     }
 }

@@ -7,13 +7,19 @@
 //! Reading goes on after a mistake: a value that cannot be read falls back to its default, and only what has no
 //! default is left out, so that one run shows every mistake and none twice.
 
+mod basic;
+mod fields;
+mod reader;
+
 use indexmap::IndexMap;
 use serde_json::{Value as Json, json};
 
-use super::tree::{Key, Node, Value};
-use crate::diag::{Code, Diagnostic, Diagnostics, nearest};
+use super::tree::Node;
 use crate::source::Place;
-use crate::template::{Condition, Template};
+
+pub use basic::{not_a_word, words_schema};
+pub use fields::{Fields, default_value, empty_record, meant, read_record};
+pub use reader::{Reader, Use, Used, inside};
 
 /// A type that stands in roles.yaml.
 pub trait Shape: Sized {
@@ -25,6 +31,12 @@ pub trait Shape: Sized {
         None
     }
 
+    /// What stands for a value that must be there and is not, so that the rest of its record is checked all the
+    /// same. Nothing runs with it, as its absence is among the diagnostics.
+    fn stand_in(_place: &Place) -> Option<Self> {
+        None
+    }
+
     /// The JSON Schema of the value, for editors.
     fn schema(defs: &mut Definitions) -> Json;
 }
@@ -33,7 +45,7 @@ pub trait Shape: Sized {
 pub trait Record: Sized {
     /// "a service": how messages call it.
     const WHAT: &'static str;
-    /// Its name among the schema's definitions.
+    /// Its path in this program, from which comes its name among the schema's definitions.
     const NAME: &'static str;
 
     /// Takes its keys out of a mapping.
@@ -68,260 +80,20 @@ impl Definitions {
         json!({ "$ref": format!("#/$defs/{name}") })
     }
 }
-
-/// A text with expressions, and where it stands.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Use {
-    /// Keys and indexes from the top of the file.
-    pub path: Vec<String>,
-    /// The text's place.
-    pub place: Place,
-    /// The text as the author wrote it.
-    pub raw: String,
-    /// What it is.
-    pub text: Used,
-}
-
-/// What kind of text a [`Use`] is.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Used {
-    /// With `${ }`.
-    Template(Template),
-    /// A bare expression.
-    Condition(Condition),
-}
-
-impl Use {
-    /// Each name that it uses, with the place.
-    pub fn names(&self) -> Vec<(String, Place)> {
-        let at = |(name, range): (&str, std::ops::Range<usize>)| {
-            (name.to_owned(), inside(&self.place, &self.raw, range))
-        };
-        match &self.text {
-            Used::Template(template) => template.names().map(at).collect(),
-            Used::Condition(condition) => condition.names().map(at).collect(),
-        }
+/// `Service` for a record of its own name, `RenderSpec` for the `Spec` of the module `render`.
+fn definition_name(path: &str) -> String {
+    let mut steps = path.rsplit("::");
+    let (name, module) = (steps.next().unwrap_or(path), steps.next().unwrap_or(""));
+    if name != "Spec" {
+        return name.to_owned();
     }
-}
-
-/// What reading collects.
-pub struct Reader<'a> {
-    /// What is wrong.
-    pub diagnostics: &'a mut Diagnostics,
-    /// Every text with expressions.
-    pub uses: Vec<Use>,
-    path: Vec<String>,
-}
-
-impl<'a> Reader<'a> {
-    /// A reader at the top of the file.
-    pub fn new(diagnostics: &'a mut Diagnostics) -> Self {
-        Self {
-            diagnostics,
-            uses: Vec::new(),
-            path: Vec::new(),
-        }
-    }
-
-    /// Reads something that stands under `step`.
-    pub fn under<T>(&mut self, step: impl Into<String>, read: impl FnOnce(&mut Self) -> T) -> T {
-        self.path.push(step.into());
-        let value = read(self);
-        self.path.pop();
-        value
-    }
-
-    /// Says that a value is of another type than expected.
-    pub fn wrong_type(&mut self, node: &Node, expected: &str) {
-        let message = format!("expected {expected}, found {}", node.kind());
-        self.diagnostics.push(Diagnostic::new(
-            Code::WrongType,
-            node.place.clone(),
-            message,
-        ));
-    }
-
-    /// Says that a value cannot be used.
-    pub fn bad(&mut self, node: &Node, code: Code, message: impl Into<String>) -> &mut Diagnostics {
-        self.diagnostics
-            .push(Diagnostic::new(code, node.place.clone(), message));
-        self.diagnostics
-    }
-
-    /// A text with `${ }`; syntax faults are reported.
-    pub fn template(&mut self, node: &Node, raw: &str) -> Template {
-        let (template, faults) = Template::parse(raw);
-        let broken = !faults.is_empty();
-        for fault in faults {
-            let place = inside(&node.place, raw, fault.range);
-            let mut diagnostic = Diagnostic::new(fault.code, place, fault.message);
-            diagnostic.help = fault.help;
-            if comment_cut(&node.place) {
-                diagnostic.help =
-                    Some("` #` begins a comment in YAML; put the whole value in quotes".to_owned());
-            }
-            self.diagnostics.push(diagnostic);
-        }
-        if !broken {
-            self.used(node, raw, Used::Template(template.clone()));
-        }
-        template
-    }
-
-    /// A bare expression; syntax faults are reported.
-    pub fn condition(&mut self, node: &Node, raw: &str) -> Option<Condition> {
-        match Condition::parse(raw) {
-            Ok(condition) => {
-                self.used(node, raw, Used::Condition(condition.clone()));
-                Some(condition)
-            }
-            Err(fault) => {
-                let place = inside(&node.place, raw, fault.range);
-                let mut diagnostic = Diagnostic::new(fault.code, place, fault.message);
-                diagnostic.help = fault.help;
-                if raw.trim_start().starts_with("${") {
-                    diagnostic.help = Some("write the expression alone, without ${ }".to_owned());
-                }
-                self.diagnostics.push(diagnostic);
-                None
-            }
-        }
-    }
-
-    fn used(&mut self, node: &Node, raw: &str, text: Used) {
-        self.uses.push(Use {
-            path: self.path.clone(),
-            place: node.place.clone(),
-            raw: raw.to_owned(),
-            text,
-        });
-    }
-}
-
-/// The place of `range` of a scalar's value: exact where the file has the value verbatim.
-pub fn inside(place: &Place, raw: &str, range: std::ops::Range<usize>) -> Place {
-    match place.text().find(raw) {
-        Some(at) if !raw.is_empty() => place.part(range.start + at..range.end + at),
-        _ => place.clone(),
-    }
-}
-
-/// Whether a comment follows a plain scalar on its line: `${X # y}` was cut by YAML.
-fn comment_cut(place: &Place) -> bool {
-    let rest = place.source.text().get(place.range.end..).unwrap_or("");
-    let line = rest.lines().next().unwrap_or("");
-    line.trim_start().starts_with('#') && line.contains('}')
-}
-
-/// The entries of one mapping, taken out one by one.
-pub struct Fields<'a> {
-    entries: &'a [(Key, Node)],
-    taken: Vec<&'static str>,
-    place: Place,
-}
-
-impl<'a> Fields<'a> {
-    /// The entries of `node`; none, and a diagnostic, when it is not a mapping. Nothing counts as an empty one.
-    pub fn of(node: &'a Node, what: &str, reader: &mut Reader<'_>) -> Option<Self> {
-        let entries = match &node.value {
-            Value::Map(entries) => entries.as_slice(),
-            Value::Null => &[],
-            _ => {
-                reader.wrong_type(node, &format!("{what} (a mapping)"));
-                return None;
-            }
-        };
-        Some(Self {
-            entries,
-            taken: Vec::new(),
-            place: node.place.clone(),
-        })
-    }
-
-    /// Where the mapping begins.
-    pub fn place(&self) -> &Place {
-        &self.place
-    }
-
-    /// Whether the mapping has the key.
-    pub fn has(&self, key: &str) -> bool {
-        self.entries.iter().any(|(k, _)| k.name == key)
-    }
-
-    /// Takes a key out, if it is there.
-    pub fn entry(&mut self, key: &'static str) -> Option<&'a (Key, Node)> {
-        self.taken.push(key);
-        self.entries.iter().find(|(k, _)| k.name == key)
-    }
-
-    /// Reads a key, which must be there unless its type may be absent.
-    pub fn read<T: Shape>(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Option<T> {
-        match self.entry(key) {
-            Some((_, node)) => reader
-                .under(key, |reader| T::read(node, reader))
-                .or_else(T::absent),
-            None => T::absent().or_else(|| {
-                let place = self.place.clone();
-                reader.diagnostics.push(Diagnostic::new(
-                    Code::MissingKey,
-                    place,
-                    format!("the key `{key}` is missing here"),
-                ));
-                None
-            }),
-        }
-    }
-
-    /// Reads a key; where it is not there, or wrong, `default` counts as if it stood in the file.
-    pub fn read_or<T: Shape>(
-        &mut self,
-        key: &'static str,
-        default: &Json,
-        reader: &mut Reader<'_>,
-    ) -> Option<T> {
-        let given = self
-            .entry(key)
-            .and_then(|(_, node)| reader.under(key, |reader| T::read(node, reader)));
-        given.or_else(|| {
-            let mut unheard = Diagnostics::new();
-            let mut reader = Reader::new(&mut unheard);
-            T::read(&Node::from_json(default, &self.place), &mut reader)
-        })
-    }
-
-    /// Says which keys nobody took, with the nearest one that there is.
-    pub fn finish(self, what: &str, reader: &mut Reader<'_>) {
-        for (key, _) in self.entries {
-            if self.taken.contains(&key.name.as_str()) {
-                continue;
-            }
-            let diagnostic = Diagnostic::new(
-                Code::UnknownKey,
-                key.place.clone(),
-                format!("unknown key `{}` in {what}", key.name),
-            );
-            let free = self.taken.iter().copied().filter(|name| !self.has(name));
-            reader.diagnostics.push(match nearest(&key.name, free) {
-                Some(name) => diagnostic
-                    .label(format!("did you mean `{name}`?"))
-                    .help(format!("{what} has: {}", self.taken.join(", "))),
-                None => diagnostic.help(format!("{what} has: {}", self.taken.join(", "))),
-            });
-        }
-    }
-}
-
-/// Reads a whole record from a mapping.
-pub fn read_record<R: Record>(node: &Node, reader: &mut Reader<'_>) -> Option<R> {
-    let mut fields = Fields::of(node, R::WHAT, reader)?;
-    let record = R::take(&mut fields, reader);
-    fields.finish(R::WHAT, reader);
-    record
+    let (first, rest) = module.split_at(module.len().min(1));
+    format!("{}{rest}{name}", first.to_uppercase())
 }
 
 /// The schema of a whole record, by reference.
 pub fn record_schema<R: Record>(defs: &mut Definitions) -> Json {
-    defs.reference(R::NAME, |defs| {
+    defs.reference(&definition_name(R::NAME), |defs| {
         let properties = R::properties(defs);
         let mut schema = json!({
             "type": "object",
@@ -371,13 +143,13 @@ macro_rules! record {
 
         impl $crate::roles::shape::Record for $Name {
             const WHAT: &'static str = $what;
-            const NAME: &'static str = stringify!($Name);
+            const NAME: &'static str = concat!(module_path!(), "::", stringify!($Name));
 
             fn take(
                 fields: &mut $crate::roles::shape::Fields<'_>,
                 reader: &mut $crate::roles::shape::Reader<'_>,
             ) -> Option<Self> {
-                $( let $field = record!(@read fields, reader, $field $(= $default)?); )*
+                $( let $field = record!(@read fields, reader, $field: $Type $(= $default)?); )*
                 Some(Self { $( $field: $field?, )* })
             }
 
@@ -416,6 +188,10 @@ macro_rules! record {
                 $crate::roles::shape::read_record(node, reader)
             }
 
+            fn stand_in(place: &$crate::source::Place) -> Option<Self> {
+                $crate::roles::shape::empty_record(place)
+            }
+
             fn schema(defs: &mut $crate::roles::shape::Definitions) -> serde_json::Value {
                 $crate::roles::shape::record_schema::<Self>(defs)
             }
@@ -426,12 +202,17 @@ macro_rules! record {
         let name = stringify!($field);
         name.strip_prefix("r#").unwrap_or(name)
     }};
-    (@read $fields:ident, $reader:ident, $field:ident) => {
+    (@read $fields:ident, $reader:ident, $field:ident: $Type:ty) => {
         $fields.read(record!(@name $field), $reader)
     };
-    (@read $fields:ident, $reader:ident, $field:ident = $default:tt) => {
-        $fields.read_or(record!(@name $field), &serde_json::json!($default), $reader)
-    };
+    (@read $fields:ident, $reader:ident, $field:ident: $Type:ty = $default:tt) => {{
+        // Made once: a file of a hundred thousand services has a million defaults.
+        thread_local! {
+            static DEFAULT: Option<$Type> =
+                $crate::roles::shape::default_value(&serde_json::json!($default));
+        }
+        $fields.read_or(record!(@name $field), $reader, || DEFAULT.with(Clone::clone))
+    }};
     (@option) => { None };
     (@option $value:tt) => { Some(serde_json::json!($value)) };
     (@required $field:ident, $Type:ty) => {
@@ -476,147 +257,14 @@ macro_rules! words {
                 None
             }
 
+            fn stand_in(_: &$crate::source::Place) -> Option<Self> {
+                [$(Self::$Variant),*].first().copied()
+            }
+
             fn schema(_: &mut $crate::roles::shape::Definitions) -> serde_json::Value {
-                serde_json::json!({ "enum": Self::WORDS })
+                $crate::roles::shape::words_schema(Self::WORDS)
             }
         }
     };
 }
 pub(crate) use words;
-
-/// Says that a value is none of a closed set of words.
-pub fn not_a_word(node: &Node, words: &[&str], reader: &mut Reader<'_>) {
-    let list = words.join(", ");
-    match node.scalar() {
-        None => reader.wrong_type(node, &format!("one of {list}")),
-        Some(found) => {
-            let diagnostic = Diagnostic::new(
-                Code::BadValue,
-                node.place.clone(),
-                format!("`{found}` is not one of {list}"),
-            );
-            reader
-                .diagnostics
-                .push(match nearest(found, words.iter().copied()) {
-                    Some(word) => diagnostic.label(format!("did you mean `{word}`?")),
-                    None => diagnostic,
-                });
-        }
-    }
-}
-
-impl<T: Shape> Shape for Option<T> {
-    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        T::read(node, reader).map(Some)
-    }
-
-    fn absent() -> Option<Self> {
-        Some(None)
-    }
-
-    fn schema(defs: &mut Definitions) -> Json {
-        T::schema(defs)
-    }
-}
-
-impl<T: Shape> Shape for Vec<T> {
-    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        match &node.value {
-            Value::List(items) => Some(
-                items
-                    .iter()
-                    .enumerate()
-                    .filter_map(|(at, item)| {
-                        reader.under(at.to_string(), |reader| T::read(item, reader))
-                    })
-                    .collect(),
-            ),
-            Value::Null => Some(Vec::new()),
-            _ => {
-                reader.wrong_type(node, "a list");
-                None
-            }
-        }
-    }
-
-    fn schema(defs: &mut Definitions) -> Json {
-        json!({ "type": "array", "items": T::schema(defs) })
-    }
-}
-
-impl<T: Shape> Shape for IndexMap<String, T> {
-    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        if !matches!(node.value, Value::Map(_) | Value::Null) {
-            reader.wrong_type(node, "a mapping of names");
-            return None;
-        }
-        let mut map = IndexMap::new();
-        for (key, node) in node.entries() {
-            check_name(key, reader);
-            if let Some(value) = reader.under(key.name.clone(), |reader| T::read(node, reader)) {
-                map.insert(key.name.clone(), value);
-            }
-        }
-        Some(map)
-    }
-
-    fn schema(defs: &mut Definitions) -> Json {
-        json!({
-            "type": "object",
-            "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_.-]*$" },
-            "additionalProperties": T::schema(defs),
-        })
-    }
-}
-
-/// Names of roles, members and settings: letters, digits, `_`, `-` and `.`.
-fn check_name(key: &Key, reader: &mut Reader<'_>) {
-    let mut chars = key.name.chars();
-    let good = chars
-        .next()
-        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
-        && chars.all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
-    if !good {
-        reader.diagnostics.push(
-            Diagnostic::new(
-                Code::BadName,
-                key.place.clone(),
-                format!("`{}` is not a name", key.name),
-            )
-            .help("a name begins with a letter or `_` and has letters, digits, `_`, `-` and `.`"),
-        );
-    }
-}
-
-impl Shape for bool {
-    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        match node.value {
-            Value::Bool(value) => Some(value),
-            _ => {
-                reader.wrong_type(node, "true or false");
-                None
-            }
-        }
-    }
-
-    fn schema(_: &mut Definitions) -> Json {
-        json!({ "type": "boolean" })
-    }
-}
-
-/// A plain text: no expressions in it.
-impl Shape for String {
-    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        match node.scalar() {
-            Some(text) => Some(text.to_owned()),
-            None => {
-                reader.wrong_type(node, "a text");
-                None
-            }
-        }
-    }
-
-    fn schema(_: &mut Definitions) -> Json {
-        json!({ "type": "string" })
-    }
-}

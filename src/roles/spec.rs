@@ -43,6 +43,10 @@ record! {
         /// The time between the platform's SIGTERM and its SIGKILL: ECS `stopTimeout` (30 s by default, at most
         /// 120 s on Fargate), Compose `stop_grace_period` (10 s by default).
         stop_timeout: Period = "30s" => "120s",
+        /// The task's CPU units, 1024 for one CPU; `validate` checks that Fargate has a task of this size.
+        cpu: Option<u32> => 1024,
+        /// The task's memory in MiB; `validate` checks that Fargate has it with these CPU units.
+        memory: Option<u32> => 2048,
     }
 }
 
@@ -125,17 +129,13 @@ pub struct Count16(pub u16);
 
 impl super::shape::Shape for Count16 {
     fn read(node: &super::tree::Node, reader: &mut super::shape::Reader<'_>) -> Option<Self> {
-        match u16::read(node, reader)? {
-            0 => {
-                reader.bad(
-                    node,
-                    crate::diag::Code::BadValue,
-                    "a port is between 1 and 65535",
-                );
-                None
-            }
-            port => Some(Self(port)),
+        let number = u32::read(node, reader)?;
+        let port = u16::try_from(number).ok().filter(|port| *port > 0);
+        if port.is_none() {
+            let message = format!("`{number}` is not a port: they go from 1 to 65535");
+            reader.bad(node, crate::diag::Code::BadValue, message);
         }
+        port.map(Self)
     }
 
     fn schema(_: &mut super::shape::Definitions) -> serde_json::Value {

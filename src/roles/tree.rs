@@ -4,7 +4,11 @@
 //! diagnostic here, with the place of the first one; the tree keeps the first. Aliases and merge keys are expanded;
 //! a bomb of them, or a file that is too deep, ends in one diagnostic.
 
+mod syntax;
+
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::OnceLock;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::Spanned;
@@ -20,12 +24,7 @@ pub const MAX_BYTES: usize = 4 << 20;
 const MAX_NODES: usize = 3_000_000;
 
 /// Deeper than any file that a person writes, and well inside the stack.
-const MAX_DEPTH: usize = 64;
-
-const TOO_LARGE: &str = "the file is too deep or too large once its aliases are expanded";
-
-/// How the parser's texts about its limits are known.
-const LIMITS: [&str; 3] = ["budget breached", "limit exceeded", "recursion limit"];
+const MAX_DEPTH: usize = 32;
 
 /// One value of the file.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,7 +33,33 @@ pub struct Node {
     pub value: Value,
     /// Where it is used; for a mapping or a list, where it begins.
     pub place: Place,
+    index: Index,
 }
+
+/// Where the keys of a long mapping are; made when first asked, and a part of no comparison.
+#[derive(Default)]
+struct Index(OnceLock<HashMap<String, usize>>);
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Index")
+    }
+}
+
+impl Clone for Index {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Index {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+/// From so many keys on an index is faster than looking at each.
+const LONG: usize = 16;
 
 /// What a [`Node`] is.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,6 +100,11 @@ impl Node {
         }
     }
 
+    /// Whether it is a list.
+    pub fn is_list(&self) -> bool {
+        matches!(self.value, Value::List(_))
+    }
+
     /// The entries of a mapping; none of anything else.
     pub fn entries(&self) -> &[(Key, Node)] {
         match &self.value {
@@ -90,7 +120,17 @@ impl Node {
 
     /// Key and value under `key`, if this is a mapping that has it.
     pub fn entry(&self, key: &str) -> Option<&(Key, Node)> {
-        self.entries().iter().find(|(k, _)| k.name == key)
+        let entries = self.entries();
+        if entries.len() < LONG {
+            return entries.iter().find(|(k, _)| k.name == key);
+        }
+        let index = self.index.0.get_or_init(|| {
+            let places = entries.iter().enumerate();
+            places
+                .map(|(at, (key, _))| (key.name.clone(), at))
+                .collect()
+        });
+        entries.get(*index.get(key)?)
     }
 
     /// The node at a path of keys and list indexes.
@@ -165,6 +205,7 @@ impl Node {
         Node {
             value,
             place: place.clone(),
+            index: Index::default(),
         }
     }
 }
@@ -186,7 +227,7 @@ pub fn parse(source: &Source, diagnostics: &mut Diagnostics) -> Option<Node> {
     match serde_yaml::from_str_with_options::<Spanned<Raw>>(source.text(), options()) {
         Ok(raw) => Some(node(raw, source, diagnostics)),
         Err(error) => {
-            diagnostics.push(syntax(source, error.without_snippet()));
+            diagnostics.push(syntax::explain(source, error.without_snippet()));
             None
         }
     }
@@ -237,7 +278,11 @@ fn node(raw: Spanned<Raw>, source: &Source, diagnostics: &mut Diagnostics) -> No
         ),
         Raw::Map(entries) => Value::Map(map(entries, source, diagnostics)),
     };
-    Node { value, place }
+    Node {
+        value,
+        place,
+        index: Index::default(),
+    }
 }
 
 fn map(
@@ -246,7 +291,7 @@ fn map(
     diagnostics: &mut Diagnostics,
 ) -> Vec<(Key, Node)> {
     let mut map: Vec<(Key, Node)> = Vec::with_capacity(entries.len());
-    let mut first = std::collections::HashMap::new();
+    let mut first = HashMap::new();
     for (key, value) in entries {
         let Some(key) = self::key(key, source, diagnostics) else {
             continue;
@@ -295,88 +340,17 @@ fn place(source: &Source, location: &serde_yaml::Location) -> Place {
             let trimmed = place.text().trim_end().len();
             place.part(0..trimmed)
         }
-        _ => source.place(offset_of(source, location)..offset_of(source, location)),
+        _ => {
+            let at = syntax::offset_of(source, location);
+            source.place(at..at)
+        }
     }
-}
-
-/// The byte offset of a location that has only line and column.
-fn offset_of(source: &Source, location: &serde_yaml::Location) -> usize {
-    let line = (location.line() as usize).saturating_sub(1);
-    let column = (location.column() as usize).saturating_sub(1);
-    let start: usize = source
-        .text()
-        .split_inclusive('\n')
-        .take(line)
-        .map(str::len)
-        .sum();
-    let text = &source.text()[start..];
-    start
-        + text
-            .char_indices()
-            .nth(column)
-            .map_or(text.len(), |(at, _)| at)
 }
 
 fn written(source: &Source, location: &serde_yaml::Location, parsed: String) -> String {
     match place(source, location).text() {
         "" => parsed,
         text => text.to_owned(),
-    }
-}
-
-/// The parser's error in our words: it speaks of its own API, which says nothing to an author.
-fn syntax(source: &Source, error: &serde_yaml::Error) -> Diagnostic {
-    use serde_yaml::Error as E;
-    let at = error.location().map(|location| {
-        let at = offset_of(source, &location);
-        source.place(at..at + 1)
-    });
-    let place = at.clone().unwrap_or_else(|| source.place(0..0));
-    let limit = |message: &str| Diagnostic::new(Code::YamlLimit, place.clone(), message);
-    let line = place.start().0;
-    let text = source.text().lines().nth(line.saturating_sub(1));
-    if let Some(tab) = text.and_then(leading_tab) {
-        let start = place.range.start + 1 - place.start().1.min(place.range.start + 1);
-        return Diagnostic::new(
-            Code::YamlTab,
-            source.place(start + tab..start + tab + 1),
-            "YAML does not allow a tab in indentation",
-        )
-        .label("a tab")
-        .help("indent with blanks; most editors can convert tabs to blanks");
-    }
-    match error {
-        E::RecursiveReferencesRequireWeakTypes { .. } => {
-            limit("an alias stands inside the value that it names")
-        }
-        E::MultipleDocuments { .. } => Diagnostic::new(
-            Code::YamlSyntax,
-            place,
-            "the file has more than one YAML document",
-        )
-        .help("keep one document; remove the `---` line between them"),
-        E::Eof { .. } => Diagnostic::new(Code::YamlSyntax, place, "the file is empty"),
-        // A limit that breaks inside an alias arrives only as a text.
-        other if LIMITS.iter().any(|text| other.to_string().contains(text)) => limit(TOO_LARGE),
-        other => Diagnostic::new(Code::YamlSyntax, place, sentence(&other.to_string())),
-    }
-}
-
-/// The column (from 0) of a tab among a line's leading white space.
-fn leading_tab(line: &str) -> Option<usize> {
-    let blanks = line.len() - line.trim_start_matches([' ', '\t']).len();
-    line[..blanks].find('\t')
-}
-
-/// The first line of an error text, without the "at line 3, column 4" that the place says already.
-fn sentence(text: &str) -> String {
-    let line = text.lines().next().unwrap_or("this is not YAML");
-    let line = line.strip_prefix("error: ").unwrap_or(line);
-    match line.find(" at line ") {
-        Some(at) => line[..at].to_owned(),
-        None => line
-            .trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, ':' | ' '))
-            .to_owned(),
     }
 }
 

@@ -195,7 +195,10 @@ pub fn secret(
         }
     }
     for (key, value) in last {
-        match raw(value) {
+        if key.is_empty() || key.contains('\0') {
+            return Err("it has a key without a name, or with a NUL in it".to_owned());
+        }
+        match raw(value).ok_or_else(|| format!("the text under {key} is not Unicode"))? {
             Found::Text(text) if placeholder == Some(text.as_str()) => {
                 layer.placeholders.insert(key);
             }
@@ -219,15 +222,17 @@ fn json_error(error: &serde_json::Error) -> String {
 }
 
 /// What a JSON text is: a number stays as it was written, `1e5` and `1.10` too.
-fn raw(value: &RawValue) -> Found {
+///
+/// None where a text has half a surrogate pair, which no UTF-8 can hold.
+fn raw(value: &RawValue) -> Option<Found> {
     let text = value.get();
-    match text.as_bytes().first() {
-        Some(b'"') => Found::Text(serde_json::from_str(text).unwrap_or_default()),
+    Some(match text.as_bytes().first() {
+        Some(b'"') => Found::Text(serde_json::from_str(text).ok()?),
         Some(b'[') => Found::Nested("a list"),
         Some(b'{') => Found::Nested("an object"),
         Some(b'n') => Found::Null,
         _ => Found::Text(text.to_owned()),
-    }
+    })
 }
 
 /// The entries of a JSON object, duplicates included.
@@ -306,6 +311,14 @@ mod tests {
             ),
             ("{\"a\": \"hunter2", "it ends too early (line 1, column 14)"),
             ("{\"a\": hunter2}", "it is not JSON (line 1, column 7)"),
+            (
+                "{\"\": \"hunter2\"}",
+                "it has a key without a name, or with a NUL in it",
+            ),
+            (
+                "{\"K\": \"hunter2\\ud800\"}",
+                "the text under K is not Unicode",
+            ),
         ] {
             assert_eq!(read(text).unwrap_err(), expected);
         }

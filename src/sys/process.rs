@@ -136,6 +136,16 @@ pub(super) fn start(launch: &Launch) -> Result<Started, SpawnError> {
     })
 }
 
+/// Becomes another program: same number, same descriptors, default signals. Returns only when it could not.
+///
+/// Children of ours become the new program's; the caller has ended them.
+pub fn replace(launch: &Launch) -> SpawnError {
+    match Image::prepare(launch) {
+        Ok(image) => Refusal::of(&image.become_program()).explain(launch),
+        Err(error) => error,
+    }
+}
+
 /// Makes the pipes and gives the child its ends.
 fn connect(launch: &Launch, command: &mut Command) -> io::Result<Pipes> {
     let mut pipes = Pipes::default();

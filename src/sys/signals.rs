@@ -3,15 +3,22 @@
 //! The handlers stand before anything else runs: the kernel drops what is sent to a PID 1 that has no handler for
 //! it. SIGTERM and SIGINT ask for the stop; every other signal is only told, and the engine decides whether a
 //! service is to have it.
+//!
+//! SIGQUIT is a stop too where nobody listens for it as one of his `forward_signals`: it is the STOPSIGNAL of nginx's
+//! images, and of others that inherit from them, and a `docker stop` that did nothing until SIGKILL would be worse
+//! than a stop that was meant otherwise.
 
 use super::reason;
 use crate::outcome::{Exit, RunError};
 use crate::shutdown::{Reason, Switch};
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::broadcast;
 
 /// The signals that ask for a stop.
 const STOPPING: [i32; 2] = [libc::SIGTERM, libc::SIGINT];
@@ -25,10 +32,16 @@ const TOLD: [i32; 5] = [
     libc::SIGWINCH,
 ];
 
-/// The signals that come to us. Whoever holds it must keep calling [`Signals::next`].
+/// How many signals may wait for a listener that is busy; of more, the oldest are lost.
+const WAITING: usize = 64;
+
+/// The signals that come to us. [`Signals::run`] must be running for them to be told.
 #[derive(Debug)]
 pub struct Signals {
-    streams: Vec<(i32, Signal)>,
+    streams: RefCell<Vec<(i32, Signal)>>,
+    /// Wakes `next`, which does not know yet of a stream that was added while it slept.
+    waker: RefCell<Option<Waker>>,
+    told: broadcast::Sender<i32>,
     switch: Rc<Switch>,
 }
 
@@ -38,8 +51,10 @@ impl Signals {
     /// Also unblocks every signal (a parent may have left some blocked) and ignores SIGXFSZ, so that a file size
     /// limit is an error of the write and not our death. Children start with neither.
     pub fn install(switch: Rc<Switch>) -> Result<Self, RunError> {
-        let mut signals = Self {
-            streams: Vec::new(),
+        let signals = Self {
+            streams: RefCell::default(),
+            waker: RefCell::default(),
+            told: broadcast::channel(WAITING).0,
             switch,
         };
         for number in STOPPING.into_iter().chain(TOLD) {
@@ -60,8 +75,9 @@ impl Signals {
     /// # Errors
     /// For a signal that nobody can catch (SIGKILL, SIGSTOP), that means a fault of our own (SIGSEGV, SIGILL,
     /// SIGFPE), or that does not exist.
-    pub fn listen(&mut self, number: i32) -> Result<(), RunError> {
-        if self.streams.iter().any(|(known, _)| *known == number) {
+    pub fn listen(&self, number: i32) -> Result<(), RunError> {
+        let mut streams = self.streams.borrow_mut();
+        if streams.iter().any(|(known, _)| *known == number) {
             return Ok(());
         }
         // tokio panics on these.
@@ -82,17 +98,33 @@ impl Signals {
         }
         let stream = signal(SignalKind::from_raw(number))
             .map_err(|error| RunError::new(Exit::SOFTWARE, doing(), reason(&error)))?;
-        self.streams.push((number, stream));
+        streams.push((number, stream));
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
         Ok(())
     }
 
-    /// Waits for the next signal and returns its number. SIGTERM and SIGINT have reached the switch by then.
+    /// From now on, hears every signal that comes.
+    pub fn hear(&self) -> broadcast::Receiver<i32> {
+        self.told.subscribe()
+    }
+
+    /// Tells signals to those who hear them, and turns the switch where they ask for a stop.
+    pub async fn run(&self) -> Infallible {
+        loop {
+            self.next().await;
+        }
+    }
+
+    /// Waits for the next signal, tells it, and returns its number. What asks for a stop has reached the switch by
+    /// then.
     ///
     /// May be dropped and called again without losing a signal; equal signals that come together count once.
-    pub async fn next(&mut self) -> i32 {
-        let streams = &mut self.streams;
+    async fn next(&self) -> i32 {
         let number = poll_fn(|cx| {
-            for (number, stream) in streams.iter_mut() {
+            self.waker.replace(Some(cx.waker().clone()));
+            for (number, stream) in self.streams.borrow_mut().iter_mut() {
                 if let Poll::Ready(Some(())) = stream.poll_recv(cx) {
                     return Poll::Ready(*number);
                 }
@@ -100,7 +132,8 @@ impl Signals {
             Poll::Pending
         })
         .await;
-        if STOPPING.contains(&number) {
+        let is_heard = self.told.send(number).is_ok();
+        if STOPPING.contains(&number) || (number == libc::SIGQUIT && !is_heard) {
             self.switch.request(Reason::Signal(number));
         }
         number
@@ -227,7 +260,7 @@ mod tests {
         let _alone = trial::alone();
         trial::on_runtime(async {
             let (switch, shutdown) = shutdown::channel();
-            let mut signals = Signals::install(Rc::new(switch)).expect("handlers");
+            let signals = Signals::install(Rc::new(switch)).expect("handlers");
             raise(libc::SIGTERM);
             assert_eq!(signals.next().await, libc::SIGTERM);
             assert_eq!(shutdown.stage(), Stage::Stopping(Reason::Signal(15)));
@@ -248,14 +281,50 @@ mod tests {
                 libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
             }
             let (switch, shutdown) = shutdown::channel();
-            let mut signals = Signals::install(Rc::new(switch)).expect("handlers");
+            let signals = Signals::install(Rc::new(switch)).expect("handlers");
+            let mut ear = signals.hear();
             let late = libc::SIGRTMIN() + 3;
             signals.listen(late).expect("one more");
             for number in TOLD.into_iter().chain([late]) {
                 raise(number);
                 assert_eq!(signals.next().await, number);
+                assert_eq!(ear.recv().await, Ok(number));
             }
             assert!(!shutdown.is_requested());
+        });
+    }
+
+    #[test]
+    fn a_signal_that_is_listened_for_late_wakes_the_one_who_waits() {
+        let _alone = trial::alone();
+        trial::on_runtime(async {
+            let (switch, _shutdown) = shutdown::channel();
+            let signals = Rc::new(Signals::install(Rc::new(switch)).expect("handlers"));
+            let mut ear = signals.hear();
+            let running = signals.clone();
+            tokio::task::spawn_local(async move { running.run().await });
+            tokio::task::yield_now().await;
+            signals.listen(libc::SIGURG).expect("one more");
+            raise(libc::SIGURG);
+            assert_eq!(ear.recv().await, Ok(libc::SIGURG));
+        });
+    }
+
+    #[test]
+    fn sigquit_that_nobody_hears_is_a_stop() {
+        let _alone = trial::alone();
+        trial::on_runtime(async {
+            let (switch, shutdown) = shutdown::channel();
+            let signals = Signals::install(Rc::new(switch)).expect("handlers");
+            raise(libc::SIGUSR1);
+            assert_eq!(signals.next().await, libc::SIGUSR1);
+            assert!(!shutdown.is_requested());
+            raise(libc::SIGQUIT);
+            assert_eq!(signals.next().await, libc::SIGQUIT);
+            assert_eq!(
+                shutdown.stage(),
+                Stage::Stopping(Reason::Signal(libc::SIGQUIT))
+            );
         });
     }
 
@@ -264,7 +333,7 @@ mod tests {
         trial::apart(libc::CLONE_NEWPID, || {
             trial::with_processes(|processes| async move {
                 let (switch, shutdown) = shutdown::channel();
-                let mut signals = Signals::install(Rc::new(switch)).expect("handlers");
+                let signals = Signals::install(Rc::new(switch)).expect("handlers");
                 let sender = trial::sh("kill -TERM 1");
                 processes.spawn(&sender).expect("it starts");
                 assert_eq!(signals.next().await, libc::SIGTERM);
@@ -278,7 +347,7 @@ mod tests {
         let _alone = trial::alone();
         trial::on_runtime(async {
             let (switch, _shutdown) = shutdown::channel();
-            let mut signals = Signals::install(Rc::new(switch)).expect("handlers");
+            let signals = Signals::install(Rc::new(switch)).expect("handlers");
             for number in [libc::SIGKILL, libc::SIGSTOP, libc::SIGSEGV, 0, -1, 65] {
                 assert!(signals.listen(number).is_err(), "{number}");
             }

@@ -135,6 +135,7 @@ impl Expression {
             )
             .help("write the name of a setting, such as ${BS_ENV}"));
         }
+        fits(source, &tokens)?;
         let compiled = ENVIRONMENT
             .compile_expression(source)
             .map_err(|error| syntax(source, &error))?;
@@ -269,17 +270,106 @@ impl Condition {
     }
 }
 
+/// Words and signs that one expression may have, and how deep they may nest: the parser's stack has an end.
+const MAX_TOKENS: usize = 500;
+const MAX_DEPTH: usize = 30;
+
+fn fits(source: &str, tokens: &[(Kind, Range<usize>)]) -> Result<(), Fault> {
+    let mut depth = 0_usize;
+    let mut deepest = 0;
+    // Brackets, and what stands before its operand and so nests in a row.
+    let mut row = 0;
+    for (_, range) in tokens {
+        match &source[range.clone()] {
+            "(" | "[" | "{" => depth += 1,
+            ")" | "]" | "}" => depth = depth.saturating_sub(1),
+            "not" | "-" | "if" | "else" | "**" => row += 1,
+            _ => {}
+        }
+        deepest = deepest.max(depth + row);
+    }
+    if tokens.len() <= MAX_TOKENS && deepest <= MAX_DEPTH {
+        return Ok(());
+    }
+    Err(Fault::new(
+        Code::ExpressionSyntax,
+        0..source.len(),
+        "the expression is too long or too deep",
+    )
+    .help("make a setting of a part of it, with `value:`"))
+}
+
+/// The parser's error in our words.
 fn syntax(source: &str, error: &minijinja::Error) -> Fault {
     let range = error
         .range()
-        .filter(|range| range.end <= source.len())
+        .filter(|range| range.start <= range.end && range.end <= source.len())
         .unwrap_or(0..source.len());
+    // The parser may point into a character.
+    let range = source.floor_char_boundary(range.start)..source.ceil_char_boundary(range.end);
     let detail = error.detail().unwrap_or("this is not an expression");
-    let fault = Fault::new(Code::ExpressionSyntax, range, detail);
-    match source.split_once(":-") {
-        Some((name, default)) => fault.help(format!("write ${{{name}|default('{default}')}}")),
-        None if source.contains('-') => fault.help("a name has letters, digits and `_`"),
-        None => fault,
+    let tokens = scan::tokens(source);
+    let word = |at: &Range<usize>| &source[at.clone()];
+    if detail.starts_with("unexpected end of input") {
+        let last = tokens.last().map_or(range, |(_, at)| at.clone());
+        let message = match tokens.last() {
+            Some((_, at)) => format!(
+                "the expression ends where `{}` needs something behind it",
+                word(at)
+            ),
+            None => "the expression is empty".to_owned(),
+        };
+        return Fault::new(Code::ExpressionSyntax, last, message);
+    }
+    if let Some((name, default)) = source.split_once(":-") {
+        let colon = name.len()..name.len() + 2;
+        return Fault::new(
+            Code::ExpressionSyntax,
+            colon,
+            "`:-` is the shell's way to give a default",
+        )
+        .help(format!("write ${{{}|default('{default}')}}", name.trim()));
+    }
+    // What other languages write otherwise.
+    const FOREIGN: &[(&str, &str)] = &[
+        ("&&", "write `and`"),
+        ("||", "write `or`"),
+        ("===", "write `==`"),
+        ("?", "write `A if CONDITION else B`"),
+        ("!", "write `not`"),
+        ("=", "write `==` to compare"),
+    ];
+    let at = tokens
+        .iter()
+        .map(|(_, at)| at.start)
+        .find(|at| *at + 1 >= range.start)
+        .unwrap_or(range.start);
+    for start in [range.start, at] {
+        let rest = source.get(start..).unwrap_or("").trim_start();
+        let start = source.len() - rest.len();
+        if rest.starts_with("==") && !rest.starts_with("===") || rest.starts_with("!=") {
+            continue;
+        }
+        if let Some((sign, help)) = FOREIGN.iter().find(|(sign, _)| rest.starts_with(sign)) {
+            let message = format!("expressions have no `{sign}`");
+            return Fault::new(Code::ExpressionSyntax, start..start + sign.len(), message)
+                .help(*help);
+        }
+    }
+    let text = source.get(range.clone()).unwrap_or("").trim();
+    let message = match detail {
+        _ if text.is_empty() => "this is not an expression".to_owned(),
+        "unexpected character" => format!("`{text}` cannot stand in an expression"),
+        "unexpected input after expression" => {
+            format!("nothing joins `{text}` to what is before it")
+        }
+        _ => format!("`{text}` cannot stand here"),
+    };
+    let joins = detail == "unexpected input after expression";
+    let fault = Fault::new(Code::ExpressionSyntax, range, message);
+    match joins {
+        true => fault.help("texts are joined by `~`, and quoted where they are not names"),
+        false => fault,
     }
 }
 
@@ -314,6 +404,12 @@ fn words_exist(source: &str, tokens: &[(Kind, Range<usize>)]) -> Result<(), Faul
             );
             return Err(match nearest(word, known.iter().copied()) {
                 Some(name) => fault.help(format!("did you mean `{name}`?")),
+                None if what == "function" && FILTERS.contains(&word) => {
+                    fault.help(format!("`{word}` is a filter: write X|{word}"))
+                }
+                None if word == "defined" || word == "none" || word == "undefined" => fault.help(
+                    "a declared setting always has a value; its name alone asks whether that is not empty",
+                ),
                 None if known.is_empty() => fault.help("expressions have filters, no functions"),
                 None => fault.help(format!("there are: {}", known.join(", "))),
             });
@@ -322,33 +418,92 @@ fn words_exist(source: &str, tokens: &[(Kind, Range<usize>)]) -> Result<(), Faul
     Ok(())
 }
 
-/// A setting is text: `X < 5` would compare a text with a number, which is never what was meant.
+/// A setting is text. `X < 5` would compare it with a number, `X == 5` and `X == true` would never hold, and
+/// `X - Y` would fail: none of them is what was meant.
 fn comparisons_fit(source: &str, tokens: &[(Kind, Range<usize>)]) -> Result<(), Fault> {
-    for window in tokens.windows(3) {
-        let [(left, l), (_, sign), (right, r)] = window else {
+    for (at, window) in tokens.windows(3).enumerate() {
+        let [(left, l), (kind, sign), (right, r)] = window else {
             continue;
         };
-        let ordering = ["<", ">", "<=", ">="].contains(&&source[sign.clone()]);
-        let text_and_number = (*left == Kind::Word && *right == Kind::Number)
-            || (*left == Kind::Number && *right == Kind::Word);
-        let name = if *left == Kind::Word { l } else { r };
-        let word = &source[name.clone()];
-        let filtered = tokens
-            .iter()
-            .position(|(_, range)| range == name)
-            .is_some_and(|at| preceded_by(source, tokens, at, &["|"]));
-        let number = matches!(word, "port" | "replica") || filtered;
-        let piped = *right == Kind::Word && source[r.end..].trim_start().starts_with('|');
-        if ordering && text_and_number && !number && !piped {
-            return Err(Fault::new(
-                Code::TextComparison,
-                l.start..r.end,
-                format!("`{word}` is a text, and a text has no order beside a number"),
-            )
-            .help(format!("write {word}|int")));
+        if *kind != Kind::Sign {
+            continue;
+        }
+        let sign = &source[sign.clone()];
+        let text_left = *left == Kind::Word && is_text(source, tokens, at);
+        let text_right = *right == Kind::Word
+            && is_text(source, tokens, at + 2)
+            && !follows(source, tokens, at + 2, &["|", "(", ".", "["]);
+        let name = if text_left {
+            &source[l.clone()]
+        } else {
+            &source[r.clone()]
+        };
+        let other = if text_left { (right, r) } else { (left, l) };
+        let shown = &source[other.1.clone()];
+        let number = *other.0 == Kind::Number;
+        let truth = matches!(shown, "true" | "True" | "false" | "False");
+        let fault = |message: String| Fault::new(Code::TextComparison, l.start..r.end, message);
+        if !text_left && !text_right {
+            continue;
+        }
+        match sign {
+            "<" | ">" | "<=" | ">=" if number => {
+                let message =
+                    format!("`{name}` is a text, and a text has no order beside a number");
+                return Err(fault(message).help(format!("write {name}|int")));
+            }
+            "==" | "!=" if number || truth => {
+                let what = if number { "a number" } else { "a truth value" };
+                let message = format!("`{name}` is a text, and a text never equals {what}");
+                let cure = match (number, shown) {
+                    (true, _) => format!("write {name} {sign} '{shown}'"),
+                    (false, _) => format!(
+                        "{name} alone holds where it is not empty; or compare texts: {name}|lower {sign} '{}'",
+                        shown.to_lowercase()
+                    ),
+                };
+                return Err(fault(message).help(cure));
+            }
+            "-" | "*" | "/" | "//" | "%" | "**" => {
+                let message = format!("`{name}` is a text, and `{sign}` needs numbers");
+                return Err(fault(message).help(match sign {
+                    "-" => {
+                        format!("write {name}|int for a number; `~` joins texts; no name has a `-`")
+                    }
+                    _ => format!("write {name}|int for a number"),
+                }));
+            }
+            _ => {}
         }
     }
     Ok(())
+}
+
+/// Whether the word at `at` is a setting by itself: no filter has made something else of it, and it is none of the
+/// names that are numbers.
+fn is_text(source: &str, tokens: &[(Kind, Range<usize>)], at: usize) -> bool {
+    let word = &source[tokens[at].1.clone()];
+    let text_filters = [
+        "capitalize",
+        "lower",
+        "replace",
+        "string",
+        "title",
+        "trim",
+        "upper",
+        "urlencode",
+    ];
+    if preceded_by(source, tokens, at, &["|"]) {
+        return text_filters.contains(&word);
+    }
+    !matches!(word, "port" | "replica")
+        && !WORDS.contains(&word)
+        && !preceded_by(source, tokens, at, &[".", "is"])
+}
+
+fn follows(source: &str, tokens: &[(Kind, Range<usize>)], at: usize, signs: &[&str]) -> bool {
+    let next = tokens.get(at + 1).map(|(_, range)| &source[range.clone()]);
+    next.is_some_and(|next| signs.contains(&next))
 }
 
 fn preceded_by(source: &str, tokens: &[(Kind, Range<usize>)], at: usize, words: &[&str]) -> bool {

@@ -40,22 +40,16 @@ impl File {
     pub fn parse(text: &str, rules: Rules) -> (File, Vec<Fault>) {
         let mut faults = Vec::new();
         let mut parts = Vec::new();
-        let mut start = 0;
-        let whole = [text];
-        let lines: Vec<&str> = if rules.ini || rules.omit_empty {
-            text.split_inclusive('\n').collect()
-        } else {
-            whole.to_vec()
-        };
-        for line in lines {
-            let (template, found) = Template::parse(line);
+        let whole = vec![(0, text.to_owned())];
+        let by_line = rules.ini || rules.omit_empty;
+        for (start, text) in if by_line { lines(text) } else { whole } {
+            let (template, found) = Template::parse(&text);
             faults.extend(found.into_iter().map(|fault| fault.shifted(start)));
             parts.push(Part {
                 start,
-                text: line.to_owned(),
+                text,
                 template,
             });
-            start += line.len();
         }
         let file = File { parts, rules };
         if rules.ini {
@@ -165,6 +159,25 @@ impl File {
     }
 }
 
+/// The lines with their places. CRLF and CR become LF, as for Python's text files; a last line without an end stays
+/// without.
+fn lines(text: &str) -> Vec<(usize, String)> {
+    let mut lines = Vec::new();
+    let mut start = 0;
+    while start < text.len() {
+        let rest = &text[start..];
+        let (content, end) = match rest.find(['\r', '\n']) {
+            Some(at) if rest[at..].starts_with("\r\n") => (at, at + 2),
+            Some(at) => (at, at + 1),
+            None => (rest.len(), rest.len()),
+        };
+        let newline = if end > content { "\n" } else { "" };
+        lines.push((start, format!("{}{newline}", &rest[..content])));
+        start += end;
+    }
+    lines
+}
+
 /// Letters, digits and the characters from `.` to `_` in ASCII: what a key is made of in the original's rule.
 fn is_key_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || (b'.'..=b'_').contains(&byte)
@@ -270,6 +283,16 @@ mod tests {
         for value in ["\u{b}", "\u{a0}", "\u{2028}", "x"] {
             assert_eq!(render("a = ${E}\n", value), Ok(format!("a = {value}\n")));
         }
+    }
+
+    #[test]
+    fn line_ends_become_those_of_unix_and_places_stay() {
+        assert_eq!(
+            render("a = 1\r\nb = 2\rc = ${E}", "x").as_deref(),
+            Ok("a = 1\nb = 2\nc = x")
+        );
+        let text = "a = 1\r\nb = ${E}\r\n";
+        assert_eq!(&text[render(text, "1\n2").unwrap_err().range], "${E}");
     }
 
     #[test]

@@ -42,9 +42,11 @@ impl Place {
         fs::create_dir_all(&dir).expect("the temporary directory is writable");
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("it is ours");
         let path = ("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned());
+        // Beside the folder, so that a test which lists it finds what it put there.
+        let socket = dir.with_extension("sock").display().to_string();
         Self {
             dir,
-            env: vec![path],
+            env: vec![path, ("RUNNER_SOCKET".to_owned(), socket)],
         }
     }
 
@@ -179,6 +181,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.dir);
+        let _ = fs::remove_file(self.dir.with_extension("sock"));
     }
 }
 

@@ -1,5 +1,7 @@
 //! Who waits for whom: the other must be there, must be able to be ready, and must not wait back.
 
+use std::collections::HashMap;
+
 use indexmap::IndexMap;
 
 use super::Cx;
@@ -44,8 +46,9 @@ pub fn members(role: &Role) -> Vec<Member<'_>> {
 
 /// A role's members share one space of names: status, logs and `depends_on` know them by name alone.
 fn names(cx: &mut Cx<'_>, role: &str, members: &[Member<'_>]) {
-    for (at, (kind, name, _)) in members.iter().enumerate() {
-        if let Some((first, _, _)) = members[..at].iter().find(|(_, other, _)| other == name) {
+    let mut seen: HashMap<&str, &str> = HashMap::new();
+    for (kind, name, _) in members {
+        if let Some(first) = seen.get(name) {
             cx.diagnostics.push(
                 Diagnostic::new(
                     Code::DuplicateKey,
@@ -57,6 +60,8 @@ fn names(cx: &mut Cx<'_>, role: &str, members: &[Member<'_>]) {
                     "first defined here",
                 ),
             );
+        } else {
+            seen.insert(*name, *kind);
         }
     }
 }
@@ -78,19 +83,20 @@ fn dependency_fits(cx: &mut Cx<'_>, role: &Role, path: &[&str; 6], condition: De
             format!("the role `{role_name}` has no member `{needed}`"),
         );
         let known = members(role).into_iter().map(|(_, name, _)| name);
-        cx.diagnostics.push(match nearest(needed, known) {
+        let near = cx.may_search().then(|| nearest(needed, known)).flatten();
+        cx.diagnostics.push(match near {
             Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
             None => diagnostic,
         });
         return;
     }
     let service = role.services.get(needed);
-    let condition_place = cx.roles.place(&[&path[..], &["condition"]].concat());
+    let condition_place = cx.roles.value_place(&[&path[..], &["condition"]].concat());
     match condition {
         DependencyCondition::Started => {}
         DependencyCondition::Ready => {
-            if let Some(service) = service.filter(|service| service.readiness.is_none()) {
-                let _ = service;
+            let readiness = ["roles", role_name, "services", needed, "readiness"];
+            if service.is_some() && cx.roles.tree.at(&readiness).is_none() {
                 cx.diagnostics.push(
                     Diagnostic::new(
                         Code::ReadinessMissing,
@@ -117,6 +123,12 @@ fn dependency_fits(cx: &mut Cx<'_>, role: &Role, path: &[&str; 6], condition: De
                 condition_place,
                 needed,
                 "with `restart: always` it never ends for good",
+            ),
+            Some(service) if service.essential => never(
+                cx,
+                condition_place,
+                needed,
+                "it is essential, so the role stops when it ends; write `essential: false`",
             ),
             None if !at("services") => {
                 never(
@@ -162,7 +174,10 @@ fn rings(cx: &mut Cx<'_>, role: &str, members: &[Member<'_>]) {
         let mut diagnostic = Diagnostic::new(
             Code::DependencyCycle,
             edge(0),
-            format!("members wait for one another in a ring: {ring}"),
+            match ring.0.as_slice() {
+                [alone] => format!("`{alone}` waits for itself"),
+                _ => format!("members wait for one another in a ring: {ring}"),
+            },
         );
         for at in 1..ring.0.len() {
             diagnostic = diagnostic.related(edge(at), "in the ring");

@@ -4,6 +4,8 @@ use super::Cx;
 use super::settings::RESERVED;
 use crate::diag::{Code, Diagnostic, nearest};
 use crate::roles::shape::{Use, Used};
+use crate::settings::Problem;
+use crate::settings::spec::Kind;
 use crate::source::Place;
 
 pub fn check(cx: &mut Cx<'_>) {
@@ -12,7 +14,8 @@ pub fn check(cx: &mut Cx<'_>) {
         let path: Vec<&str> = used.path.iter().map(String::as_str).collect();
         for (name, place) in used.names() {
             known(cx, &path, &name, place.clone());
-            visible(cx, &path, &name, place);
+            visible(cx, &path, &name, place.clone());
+            script(cx, &path, &name, place);
         }
         constant(cx, used);
         if !path.contains(&"shell") {
@@ -23,20 +26,16 @@ pub fn check(cx: &mut Cx<'_>) {
 }
 
 fn known(cx: &mut Cx<'_>, path: &[&str], name: &str, place: Place) {
-    let keys = &cx.roles.file.settings.keys;
-    if keys.contains_key(name) || name == "runner" {
+    if cx.declared(name) {
         return;
     }
     let service = service(path);
     let diagnostic = match (name, service) {
         ("replica", Some(_)) => return,
         ("port", Some((role, service))) => {
-            let spec = cx
-                .roles
-                .role(role)
-                .and_then(|role| role.services.get(service));
-            // A service that could not be read has its own diagnostic.
-            if spec.is_none_or(|spec| spec.port.is_some()) {
+            // A port that could not be read has its own diagnostic.
+            let path = ["roles", role, "services", service, "port"];
+            if cx.roles.tree.at(&path).is_some() {
                 return;
             }
             Diagnostic::new(
@@ -52,21 +51,7 @@ fn known(cx: &mut Cx<'_>, path: &[&str], name: &str, place: Place) {
             format!("`{name}` is known only inside a service"),
         )
         .help("it stands in a service's command, environment, working_dir and probes"),
-        _ => {
-            let diagnostic = Diagnostic::new(
-                Code::UnknownSetting,
-                place,
-                format!("the setting `{name}` is not declared"),
-            );
-            let names = keys
-                .keys()
-                .map(String::as_str)
-                .chain(RESERVED.iter().copied());
-            match nearest(name, names) {
-                Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
-                None => diagnostic.help("declare it under settings.keys"),
-            }
-        }
+        _ => return cx.undeclared(name, place, RESERVED),
     };
     cx.diagnostics.push(diagnostic);
 }
@@ -108,34 +93,78 @@ fn seen(path: &[&str]) -> Option<&'static str> {
 }
 
 fn visible(cx: &mut Cx<'_>, path: &[&str], name: &str, place: Place) {
-    if let Some(place_name) = seen(path)
+    if let Some(seen) = seen(path)
         && cx.graph.is_tainted(name)
     {
+        let keys = &cx.roles.file.settings.keys;
+        let declared = |name: &str| keys.get(name).is_some_and(|key| key.secret == Some(true));
+        let root = cx
+            .graph
+            .reach([name])
+            .into_iter()
+            .find(|name| declared(name));
+        let message = match root.filter(|_| !declared(name)) {
+            Some(root) => format!("`{name}`, made of the secret `{root}`, would be seen {seen}"),
+            None => format!("the secret `{name}` would be seen {seen}"),
+        };
         cx.diagnostics.push(
-            Diagnostic::new(
-                Code::SecretVisible,
-                place,
-                format!("the secret `{name}` would be seen {place_name}"),
-            )
-            .help("hand it over in `environment:`, in a header, or in a rendered file"),
+            Diagnostic::new(Code::SecretVisible, place, message)
+                .help("hand it over in `environment:`, in a header, or in a rendered file"),
         );
     }
 }
 
+/// A condition that is made of constants alone, `value:` settings without a source among them.
 fn constant(cx: &mut Cx<'_>, used: &Use) {
-    if let Used::Condition(condition) = &used.text
-        && condition.names().next().is_none()
-        && let Ok(holds) = condition.holds(&|_| None)
+    let Used::Condition(condition) = &used.text else {
+        return;
+    };
+    let names: Vec<String> = condition.names().map(|(name, _)| name.to_owned()).collect();
+    let settings = &cx.roles.file.settings;
+    let reached = cx.graph.reach(names.iter().map(String::as_str));
+    let fixed = |name: &String| {
+        let key = settings.keys.get(name);
+        key.is_some_and(|key| matches!(key.kind(), Some(Kind::Value(_))))
+    };
+    if !reached.iter().all(fixed) || names.iter().any(|name| !settings.keys.contains_key(name)) {
+        return;
+    }
+    // No layer gives anything: every value is the file's own.
+    let (values, problems) = crate::settings::resolve(settings, &cx.graph, &[], &reached);
+    if problems
+        .iter()
+        .any(|problem| matches!(problem, Problem::Expression { .. }))
     {
+        return;
+    }
+    if let Ok(holds) = condition.holds(&|name| values.item(name)) {
         let always = if holds { "always" } else { "never" };
+        let help = if names.is_empty() {
+            "name a setting in it, or remove it"
+        } else {
+            "no source can give what it is made of: `value:` settings are derived; `default:` can be given"
+        };
         cx.diagnostics.push(
             Diagnostic::new(
                 Code::ConstantCondition,
                 used.place.clone(),
                 format!("this condition {always} holds"),
             )
-            .help("name a setting in it, or remove it"),
+            .help(help),
         );
+    }
+}
+
+/// A setting in a shell script is a part of the script, whatever stands in it.
+fn script(cx: &mut Cx<'_>, path: &[&str], name: &str, place: Place) {
+    let inside = path.last() == Some(&"shell") && !RESERVED.contains(&name);
+    if inside && cx.declared(name) && !cx.graph.is_tainted(name) {
+        let message = format!("what `{name}` holds becomes a part of the script, as code");
+        let help = format!(
+            "hand it over: `environment: {{ {name}: \"${{{name}}}\" }}`, and write \"$${{{name}}}\" in the script"
+        );
+        cx.diagnostics
+            .push(Diagnostic::new(Code::ShellInjection, place, message).help(help));
     }
 }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::Cx;
 use crate::diag::{Code, Diagnostic};
 use crate::roles::scalar::Text;
+use crate::roles::shape::meant;
 use crate::roles::spec::{Handler, Loop, Probe, Queue, Role};
-use crate::source::Place;
+use crate::roles::tree::{Key, Node, Value};
 use crate::steps::{Kind, Step};
 use crate::target::Target;
 
@@ -33,7 +34,7 @@ pub fn check(cx: &mut Cx<'_>) {
                 }
             }
             if spec.backoff.factor.0 < 1.0 {
-                let place = roles.place(&[&path[..], &["backoff", "factor"]].concat());
+                let place = roles.value_place(&[&path[..], &["backoff", "factor"]].concat());
                 let message = "a factor below 1 would make the pauses shrink";
                 cx.diagnostics
                     .push(Diagnostic::new(Code::BadValue, place, message));
@@ -48,30 +49,46 @@ pub fn check(cx: &mut Cx<'_>) {
     }
 }
 
-/// Says what is wrong when not exactly one of some keys is given.
-fn exactly_one(cx: &mut Cx<'_>, place: Place, what: &str, keys: &[(&str, bool)]) {
-    let given: Vec<_> = keys
+/// Says what is wrong when the mapping at a path has not exactly one of some keys.
+fn exactly_one(cx: &mut Cx<'_>, path: &[&str], what: &str, keys: &[&str]) {
+    let Some(node) = cx.roles.tree.at(path) else {
+        return;
+    };
+    let given: Vec<&str> = keys
         .iter()
-        .filter(|(_, given)| *given)
-        .map(|(key, _)| *key)
+        .copied()
+        .filter(|key| node.get(key).is_some())
         .collect();
-    let all: Vec<_> = keys.iter().map(|(key, _)| format!("`{key}`")).collect();
-    let message = match given.as_slice() {
-        [_] => return,
-        [] => format!("{what} has none of {}", all.join(", ")),
-        _ => format!(
-            "{what} has `{}`, which exclude each other",
-            given.join("` and `")
-        ),
-    };
-    let code = if given.is_empty() {
-        Code::MissingKey
-    } else {
-        Code::BadValue
-    };
+    let all: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
     let help = format!("write exactly one of {}", all.join(", "));
-    cx.diagnostics
-        .push(Diagnostic::new(code, place, message).help(help));
+    match given.as_slice() {
+        [_] => {}
+        [] => {
+            let readable = matches!(node.value, Value::Map(_) | Value::Null);
+            // A key that was meant for one of them is an unknown key, and that mistake is told already.
+            let meant = |key: &Key| meant(&key.name, keys).is_some();
+            if readable && !node.entries().iter().any(|(key, _)| meant(key)) {
+                let message = format!("{what} has none of {}", all.join(", "));
+                let place = cx.roles.place(path);
+                cx.diagnostics
+                    .push(Diagnostic::new(Code::MissingKey, place, message).help(help));
+            }
+        }
+        [first, second, ..] => excluded(cx, path, what, [first, second], help),
+    }
+}
+
+fn excluded(cx: &mut Cx<'_>, path: &[&str], what: &str, keys: [&str; 2], help: String) {
+    let [first, second] = keys.map(|key| cx.roles.place(&[path, &[key]].concat()));
+    let message = format!(
+        "{what} has `{}` and `{}`, which exclude each other",
+        keys[0], keys[1]
+    );
+    cx.diagnostics.push(
+        Diagnostic::new(Code::BadValue, second, message)
+            .related(first, "the other one")
+            .help(help),
+    );
 }
 
 /// A URL or address without expressions must be one.
@@ -80,6 +97,9 @@ fn check_target(
     text: &Text,
     parse: fn(&str) -> Result<Target, crate::target::TargetError>,
 ) {
+    if text.is_stand_in() {
+        return;
+    }
     // The host and the scheme can be judged where only later parts have expressions: a number stands for them.
     let standing = match text.literal() {
         Some(literal) => literal.to_owned(),
@@ -93,9 +113,15 @@ fn check_target(
         },
     };
     if let Err(error) = parse(&standing) {
-        cx.diagnostics.push(
-            Diagnostic::new(Code::BadTarget, text.place.clone(), error.message).help(error.help),
-        );
+        let message = match text.literal() {
+            Some(_) => error.message,
+            None => error.message.replace(
+                &crate::target::redact(&standing),
+                &crate::target::redact(&text.raw),
+            ),
+        };
+        cx.diagnostics
+            .push(Diagnostic::new(Code::BadTarget, text.place.clone(), message).help(error.help));
     }
 }
 
@@ -103,13 +129,12 @@ fn check_step(cx: &mut Cx<'_>, path: &[&str], step: &Step) {
     match &step.kind {
         Kind::Wait(step) => {
             let spec = &step.wait;
-            let place = cx.roles.place(&[path, &["wait"]].concat());
-            let keys = [
-                ("tcp", spec.tcp.is_some()),
-                ("http", spec.http.is_some()),
-                ("file", spec.file.is_some()),
-            ];
-            exactly_one(cx, place, "a wait", &keys);
+            exactly_one(
+                cx,
+                &[path, &["wait"]].concat(),
+                "a wait",
+                &["tcp", "http", "file"],
+            );
             if let Some(text) = &spec.tcp {
                 check_target(cx, text, Target::parse_tcp);
             }
@@ -120,9 +145,8 @@ fn check_step(cx: &mut Cx<'_>, path: &[&str], step: &Step) {
         Kind::Http(step) => {
             check_target(cx, &step.http.url, Target::parse_http);
             if step.http.body.is_some() && step.http.json.is_some() {
-                let place = cx.roles.place(&[path, &["http"]].concat());
-                let keys = [("body", true), ("json", true)];
-                exactly_one(cx, place, "an http step", &keys);
+                let path = [path, &["http"]].concat();
+                exactly_one(cx, &path, "an http step", &["body", "json"]);
             }
         }
         Kind::Command(_) | Kind::Shell(_) | Kind::Render(_) | Kind::Random(_) => {}
@@ -130,12 +154,7 @@ fn check_step(cx: &mut Cx<'_>, path: &[&str], step: &Step) {
 }
 
 fn check_probe(cx: &mut Cx<'_>, path: &[&str], probe: &Probe) {
-    let keys = [
-        ("http", probe.http.is_some()),
-        ("tcp", probe.tcp.is_some()),
-        ("exec", probe.exec.is_some()),
-    ];
-    exactly_one(cx, cx.roles.place(path), "a probe", &keys);
+    exactly_one(cx, path, "a probe", &["http", "tcp", "exec"]);
     if let Some(text) = &probe.http {
         check_target(cx, text, Target::parse_http);
     }
@@ -145,58 +164,49 @@ fn check_probe(cx: &mut Cx<'_>, path: &[&str], probe: &Probe) {
 }
 
 fn check_loop(cx: &mut Cx<'_>, path: &[&str], spec: &Loop) {
-    let keys = [
-        ("interval", spec.interval.is_some()),
-        ("every", spec.every.is_some()),
-    ];
-    exactly_one(cx, cx.roles.place(path), "a loop", &keys);
-    if spec.steps.is_empty()
-        && cx.roles.tree.at(path).is_some_and(|node| {
-            node.get("steps").is_some_and(
-            |steps| !matches!(&steps.value, crate::roles::tree::Value::List(l) if !l.is_empty()),
-        )
-        })
-    {
-        let place = cx.roles.place(&[path, &["steps"]].concat());
-        cx.diagnostics.push(Diagnostic::new(
-            Code::BadValue,
-            place,
-            "a loop without steps does nothing",
-        ));
+    exactly_one(cx, path, "a loop", &["interval", "every"]);
+    let steps = [path, &["steps"]].concat();
+    let none = |node: &Node| match &node.value {
+        Value::List(steps) => steps.is_empty(),
+        Value::Null => true,
+        _ => false,
+    };
+    if cx.roles.tree.at(&steps).is_some_and(none) {
+        let place = cx.roles.place(&steps);
+        let message = "a loop without steps does nothing";
+        cx.diagnostics
+            .push(Diagnostic::new(Code::BadValue, place, message));
     }
     if let Some(every) = spec.every {
         if every.0.is_zero() {
-            let place = cx.roles.place(&[path, &["every"]].concat());
+            let place = cx.roles.value_place(&[path, &["every"]].concat());
             cx.diagnostics.push(Diagnostic::new(
                 Code::BadValue,
                 place,
                 "a beat of 0 would never pause",
             ));
         } else if let Some(timeout) = spec.timeout.filter(|timeout| *timeout > every) {
-            let place = cx.roles.place(&[path, &["timeout"]].concat());
+            let place = cx.roles.value_place(&[path, &["timeout"]].concat());
             let message = format!(
                 "a run may take {timeout}, longer than the beat of {every}: ticks would be skipped"
             );
-            cx.diagnostics.push(
-                Diagnostic::new(Code::LoopTimeout, place, message)
-                    .related(cx.roles.place(&[path, &["every"]].concat()), "the beat"),
-            );
+            cx.diagnostics
+                .push(Diagnostic::new(Code::LoopTimeout, place, message).related(
+                    cx.roles.value_place(&[path, &["every"]].concat()),
+                    "the beat",
+                ));
         }
     }
 }
 
 fn check_queue(cx: &mut Cx<'_>, path: &[&str], spec: &Queue) {
     let handler: &Handler = &spec.handler;
-    let keys = [
-        ("command", handler.command.is_some()),
-        ("worker", handler.worker.is_some()),
-        ("http", handler.http.is_some()),
-    ];
+    let handler_path = [path, &["handler"]].concat();
     exactly_one(
         cx,
-        cx.roles.place(&[path, &["handler"]].concat()),
+        &handler_path,
         "a handler",
-        &keys,
+        &["command", "worker", "http"],
     );
     if let Some(text) = &handler.http {
         check_target(cx, text, Target::parse_http);
@@ -229,33 +239,40 @@ fn check_queue(cx: &mut Cx<'_>, path: &[&str], spec: &Queue) {
             let message = format!("SQS allows at most {shown} here");
             cx.diagnostics.push(Diagnostic::new(
                 Code::BadValue,
-                cx.roles.place(&path),
+                cx.roles.value_place(&path),
                 message,
             ));
         }
     }
     if spec.visibility_timeout.0 < Duration::from_secs(2) {
-        let place = cx.roles.place(&[path, &["visibility_timeout"]].concat());
+        let place = cx
+            .roles
+            .value_place(&[path, &["visibility_timeout"]].concat());
         let message = "a heartbeat cannot keep a visibility of less than 2s";
         cx.diagnostics
             .push(Diagnostic::new(Code::BadValue, place, message));
     }
-    if spec.dead_letter.is_none() {
+    let dead_letter = [path, &["dead_letter"]].concat();
+    if let Some(text) = &spec.dead_letter
+        && text.raw == spec.queue.raw
+        && !text.raw.is_empty()
+    {
+        let message = "a queue cannot be its own dead-letter queue";
+        let queue = cx.roles.value_place(&[path, &["queue"]].concat());
+        cx.diagnostics.push(
+            Diagnostic::new(Code::BadValue, text.place.clone(), message)
+                .related(queue, "the queue"),
+        );
+    }
+    if cx.roles.tree.at(&dead_letter).is_none() {
         let place = cx.roles.place(path);
         let message =
-            "this queue's handler can reject a message, and there is no `dead_letter` to put it in";
+            "a handler can reject a message, and this queue has no `dead_letter` to put it in";
         cx.diagnostics.push(
             Diagnostic::new(Code::NoDeadLetter, place, message).help(
                 "without one a rejected message is retried until the queue's own policy acts",
             ),
         );
-    }
-    if let Some(schema) = &spec.message_schema
-        && let Err(message) = crate::roles::schema::is_schema(&schema.0)
-    {
-        let place = cx.roles.place(&[path, &["message_schema"]].concat());
-        cx.diagnostics
-            .push(Diagnostic::new(Code::MessageSchema, place, message));
     }
 }
 
@@ -264,8 +281,10 @@ fn ports(cx: &mut Cx<'_>, role: &str, spec: &Role) {
     let mut taken: BTreeMap<u32, (String, &str)> = BTreeMap::new();
     for (name, service) in &spec.services {
         let Some(port) = service.port else { continue };
-        let place = cx.roles.place(&["roles", role, "services", name, "port"]);
-        let last = u32::from(port.0) + service.replicas.0 - 1;
+        let place = cx
+            .roles
+            .value_place(&["roles", role, "services", name, "port"]);
+        let last = u32::from(port.0).saturating_add(service.replicas.0 - 1);
         if last > 65535 {
             let message = format!(
                 "the last of {} replicas would have port {last}",
@@ -287,16 +306,40 @@ fn ports(cx: &mut Cx<'_>, role: &str, spec: &Role) {
                     let message = format!("port {number} belongs to both `{first}` and `{owner}`");
                     let first_place = cx
                         .roles
-                        .place(&["roles", role, "services", first_name, "port"]);
+                        .value_place(&["roles", role, "services", first_name, "port"]);
                     cx.diagnostics.push(
                         Diagnostic::new(Code::PortClash, place.clone(), message)
                             .related(first_place, "the other port"),
                     );
+                    break;
                 }
                 None => {
                     taken.insert(number, (owner, name));
                 }
             }
         }
+    }
+}
+
+/// The schemas of messages. They cost more than all other checks together, so `run` leaves them to the queue that
+/// compiles its own.
+pub fn schemas(cx: &mut Cx<'_>) {
+    let roles = cx.roles;
+    for (role, spec) in &roles.file.roles {
+        for (member, spec) in &spec.queues {
+            message_schema(cx, &["roles", role, "queues", member], spec);
+        }
+    }
+}
+
+fn message_schema(cx: &mut Cx<'_>, path: &[&str], spec: &Queue) {
+    if let Some(schema) = &spec.message_schema
+        && let Err((at, message)) = crate::roles::schema::is_schema(&schema.0)
+    {
+        let mut schema = [path, &["message_schema"]].concat();
+        schema.extend(at.iter().map(String::as_str));
+        let place = cx.roles.value_place(&schema);
+        cx.diagnostics
+            .push(Diagnostic::new(Code::MessageSchema, place, message));
     }
 }

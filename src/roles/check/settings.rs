@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Cx;
-use crate::diag::{Code, Diagnostic, nearest};
+use crate::diag::{Code, Diagnostic};
 use crate::settings::spec::SourceSpec;
 
 /// Names that expressions have without a declaration.
@@ -22,15 +22,38 @@ fn declarations(cx: &mut Cx<'_>) {
         let identifier = !name.starts_with(|c: char| c.is_ascii_digit())
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if !identifier || RESERVED.contains(&name.as_str()) {
-            let message = if identifier {
-                format!("`{name}` is a name that expressions have already")
-            } else {
-                format!("a setting's name has letters, digits and `_`, and `{name}` has more")
-            };
-            cx.diagnostics
-                .push(Diagnostic::new(Code::BadName, place.clone(), message));
+            let mut diagnostic = Diagnostic::new(
+                Code::BadName,
+                place.clone(),
+                if identifier {
+                    format!("`{name}` is a name that expressions have already")
+                } else {
+                    format!(
+                        "`{name}` cannot be a setting's name: it could not stand in an expression"
+                    )
+                },
+            );
+            if !identifier {
+                let name: String = name
+                    .chars()
+                    .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+                    .collect();
+                let digit = name.starts_with(|c: char| c.is_ascii_digit());
+                let free = if digit { format!("_{name}") } else { name };
+                diagnostic = diagnostic.label(format!("write `{free}`"));
+            }
+            cx.diagnostics.push(diagnostic);
         }
-        if key.kind().is_none() {
+        let readable = cx
+            .roles
+            .tree
+            .at(&["settings", "keys", name])
+            .is_none_or(|node| {
+                (key.required.is_some() || node.get("required").is_none())
+                    && (key.default.is_some() || node.get("default").is_none())
+                    && (key.value.is_some() || node.get("value").is_none())
+            });
+        if key.kind().is_none() && readable {
             let given: Vec<_> = [
                 ("required", key.required == Some(true)),
                 ("default", key.default.is_some()),
@@ -66,7 +89,10 @@ fn rings(cx: &mut Cx<'_>) {
         let mut diagnostic = Diagnostic::new(
             Code::SettingCycle,
             place,
-            format!("settings are derived from one another in a ring: {shown}"),
+            match ring.as_slice() {
+                [alone] => format!("the setting `{alone}` is derived from itself"),
+                _ => format!("settings are derived from one another in a ring: {shown}"),
+            },
         );
         for name in &ring[1..] {
             let place = cx.roles.place(&["settings", "keys", name]);
@@ -96,19 +122,13 @@ fn sources(cx: &mut Cx<'_>) {
             SourceSpec::Environment | SourceSpec::Secret(_) => Vec::new(),
         };
         for (name, path) in names {
-            if settings.keys.contains_key(name) {
-                continue;
+            if !cx.declared(name) {
+                let place = match source {
+                    SourceSpec::Command(_) => cx.roles.value_place(&path),
+                    _ => cx.roles.place(&path),
+                };
+                cx.undeclared(name, place, &[]);
             }
-            let diagnostic = Diagnostic::new(
-                Code::UnknownSetting,
-                cx.roles.place(&path),
-                format!("the setting `{name}` is not declared"),
-            );
-            let known = settings.keys.keys().map(String::as_str);
-            cx.diagnostics.push(match nearest(name, known) {
-                Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
-                None => diagnostic.help("declare it under settings.keys"),
-            });
         }
     }
 }
@@ -138,17 +158,39 @@ fn early(cx: &mut Cx<'_>) {
 
 /// Declared settings that nothing uses.
 pub fn unused(cx: &mut Cx<'_>) {
-    let names = cx.roles.uses.iter().filter(|used| {
+    let texts = cx.roles.uses.iter().filter(|used| {
         let path: Vec<&str> = used.path.iter().map(String::as_str).collect();
         !matches!(path.as_slice(), ["settings", "keys", ..])
     });
-    let mut used: BTreeSet<String> = names
+    let mut used: BTreeSet<String> = texts
         .flat_map(|used| used.names().into_iter().map(|(name, _)| name))
         .collect();
     used.extend(super::templates::names(cx));
+    used.extend(cx.offered.iter().cloned());
+    let templates = cx.templates.values();
+    if templates.clone().any(Result::is_err) {
+        // What a template that cannot be read uses, nobody knows.
+        return;
+    }
+    if cx.diagnostics.has_errors() {
+        // A text with a mistake, or below one, was not read: what it may use is not called unused.
+        let sources = templates.flatten().chain([&cx.roles.tree.place.source]);
+        let mut seen = BTreeSet::new();
+        let mut twice = BTreeSet::new();
+        for word in sources.flat_map(|source| words(source.text())) {
+            if !seen.insert(word) {
+                twice.insert(word);
+            }
+        }
+        used.extend(twice.into_iter().map(str::to_owned));
+    }
     let used = cx.graph.reach(used.iter().map(String::as_str));
-    for name in cx.roles.file.settings.keys.keys() {
-        if !used.contains(name) {
+    let file = &cx.roles.file;
+    for name in file.settings.keys.keys() {
+        let named = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && !RESERVED.contains(&name.as_str())
+            && words(name).eq([name.as_str()]);
+        if named && !used.contains(name) {
             let place = cx.roles.place(&["settings", "keys", name]);
             cx.diagnostics.push(
                 Diagnostic::new(
@@ -160,4 +202,10 @@ pub fn unused(cx: &mut Cx<'_>) {
             );
         }
     }
+}
+
+/// The words of a text, as names are made.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .filter(|word| !word.is_empty())
 }

@@ -16,14 +16,14 @@ pub fn check(cx: &mut Cx<'_>) {
     let roles = cx.roles;
     let platform = roles.file.platform.stop_timeout;
     if platform > FARGATE_LIMIT {
-        let place = roles.place(&["platform", "stop_timeout"]);
+        let place = roles.value_place(&["platform", "stop_timeout"]);
         let message = format!("Fargate grants at most {FARGATE_LIMIT} for a stop");
         cx.diagnostics
             .push(Diagnostic::new(Code::StopBudget, place, message));
     }
     for (role, spec) in &roles.file.roles {
         let budget = spec.stop_timeout.unwrap_or(platform);
-        let place = roles.place(&["roles", role, "stop_timeout"]);
+        let place = roles.value_place(&["roles", role, "stop_timeout"]);
         if budget > platform {
             let message = format!(
                 "the role may take {budget} to stop, and the platform kills after {platform}"
@@ -31,7 +31,7 @@ pub fn check(cx: &mut Cx<'_>) {
             cx.diagnostics.push(
                 Diagnostic::new(Code::StopBudget, place, message)
                     .related(
-                        roles.place(&["platform", "stop_timeout"]),
+                        roles.value_place(&["platform", "stop_timeout"]),
                         "what the platform grants",
                     )
                     .help("raise platform.stop_timeout together with the platform's own setting"),
@@ -53,12 +53,24 @@ pub fn check(cx: &mut Cx<'_>) {
         });
         let needed = Period(longest + STOP_RESERVE);
         if !chain.is_empty() && needed > budget && longest > Duration::ZERO {
-            let message = format!(
-                "stopping {} one after the other may take {}, and the role has {budget}",
-                chain.join(", then "),
-                Period(longest),
-            );
-            let member = roles.place(&[
+            let (message, label) = match chain.as_slice() {
+                [alone] => (
+                    format!(
+                        "`{alone}` may take {} to stop, and the role has {budget}",
+                        Period(longest)
+                    ),
+                    "what it may take",
+                ),
+                _ => (
+                    format!(
+                        "stopping {} one after the other may take {}, and the role has {budget}",
+                        chain.join(", then "),
+                        Period(longest),
+                    ),
+                    "the last of them",
+                ),
+            };
+            let member = roles.value_place(&[
                 "roles",
                 role,
                 "services",
@@ -67,7 +79,7 @@ pub fn check(cx: &mut Cx<'_>) {
             ]);
             cx.diagnostics.push(
                 Diagnostic::new(Code::StopBudget, place, message)
-                    .related(member, "the last of them")
+                    .related(member, label)
                     .help(format!(
                         "the budget must be at least {needed}: their times and 1s for runner itself"
                     )),

@@ -3,18 +3,21 @@
 use std::collections::BTreeMap;
 
 use super::Cx;
-use crate::diag::{Code, Diagnostic, nearest};
+use crate::diag::{Code, Diagnostic};
+use crate::roles::scalar::Text;
 use crate::source::Source;
+use crate::steps::Step;
 use crate::template::file::File;
 
 pub fn check(cx: &mut Cx<'_>) {
     let roles = cx.roles;
-    for (path, template) in roles.templates() {
-        let mut path: Vec<&str> = path.iter().map(String::as_str).collect();
-        path.extend(["render", "source"]);
+    for (_, template) in roles.templates() {
         let Some(name) = template.source.literal() else {
             continue;
         };
+        if template.source.is_stand_in() {
+            continue;
+        }
         match cx.templates.get(name) {
             Some(Ok(source)) => {
                 let (file, faults) = File::parse(source.text(), template.rules);
@@ -31,7 +34,7 @@ pub fn check(cx: &mut Cx<'_>) {
                 Diagnostic::new(
                     Code::TemplateMissing,
                     template.source.place.clone(),
-                    format!("the template `{name}` cannot be read: {why}"),
+                    format!("cannot read the template `{name}`: {why}"),
                 )
                 .help("a relative path counts from the folder that runner runs in"),
             ),
@@ -58,21 +61,10 @@ pub fn names(cx: &Cx<'_>) -> Vec<String> {
 }
 
 fn names_are_declared(cx: &mut Cx<'_>, source: &Source, file: &File) {
-    let keys = &cx.roles.file.settings.keys;
     for (name, range) in file.names() {
-        if keys.contains_key(name) || name == "runner" {
-            continue;
+        if !cx.declared(name) {
+            cx.undeclared(name, source.place(range), &[]);
         }
-        let diagnostic = Diagnostic::new(
-            Code::UnknownSetting,
-            source.place(range),
-            format!("the setting `{name}` is not declared"),
-        );
-        let near = nearest(name, keys.keys().map(String::as_str));
-        cx.diagnostics.push(match near {
-            Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
-            None => diagnostic.help("declare it under settings.keys in roles.yaml"),
-        });
     }
 }
 
@@ -90,35 +82,70 @@ fn dollars(cx: &mut Cx<'_>, source: &Source) {
     }
 }
 
-/// Within what one role runs, each file has one writer.
+/// Within what one role runs, each file has one writer, and no template is written over.
 fn destinations(cx: &mut Cx<'_>) {
     let roles = cx.roles;
+    let steps = roles.steps();
+    for (_, template) in roles.templates() {
+        if path(template.source) == path(template.destination) && !template.source.raw.is_empty() {
+            cx.diagnostics.push(
+                Diagnostic::new(
+                    Code::DuplicateDestination,
+                    template.destination.place.clone(),
+                    format!(
+                        "the template `{}` would be written over by itself",
+                        template.source.raw
+                    ),
+                )
+                .related(template.source.place.clone(), "the template"),
+            );
+        }
+    }
+    let mut of_role: BTreeMap<&str, Vec<&Step>> = BTreeMap::new();
+    let mut shared = Vec::new();
+    for (at, step) in &steps {
+        match at[0].as_str() {
+            "startup" => shared.push(*step),
+            _ => of_role.entry(&at[1]).or_default().push(step),
+        }
+    }
     for role in roles.role_names() {
-        let mut written: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for (path, step) in roles.steps() {
-            let mine = path[0] == "startup" || path[1] == role;
-            let Some(destination) = step.kind.destination().filter(|_| mine) else {
+        let own = of_role.remove(role).unwrap_or_default();
+        if own.is_empty() && Some(role) != roles.role_names().next() {
+            // What the shared steps do to one another is told for the first role.
+            continue;
+        }
+        let mut written: BTreeMap<String, &Text> = BTreeMap::new();
+        for step in shared.iter().chain(&own) {
+            let Some(destination) = step.kind.destination() else {
                 continue;
             };
-            if step.common.r#if.is_some() {
+            if step.common.r#if.is_some() || destination.raw.is_empty() {
                 // Two steps under opposite conditions may well write one file.
                 continue;
             }
-            match written.get(destination.raw.as_str()) {
+            match written.get(&path(destination)) {
                 None => {
-                    written.insert(&destination.raw, path);
+                    written.insert(path(destination), destination);
                 }
                 Some(first) => {
-                    let first: Vec<&str> = first.iter().map(String::as_str).collect();
                     let diagnostic = Diagnostic::new(
                         Code::DuplicateDestination,
                         destination.place.clone(),
                         format!("the role `{role}` writes `{}` twice", destination.raw),
                     );
                     cx.diagnostics
-                        .push(diagnostic.related(roles.place(&first), "first written here"));
+                        .push(diagnostic.related(first.place.clone(), "first written here"));
                 }
             }
         }
     }
+}
+
+/// A path without what does not change it: `./a//b` is `a/b`.
+fn path(text: &Text) -> String {
+    let steps = text.raw.split('/').enumerate();
+    let kept = steps.filter(|(at, step)| *step != "." && (*at == 0 || !step.is_empty()));
+    let kept: Vec<&str> = kept.map(|(_, step)| step).collect();
+    kept.join("/")
 }

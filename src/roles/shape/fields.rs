@@ -1,0 +1,217 @@
+//! A mapping's entries, taken out one by one; what nobody takes is unknown, what is not there may be missing.
+
+use serde_json::Value as Json;
+
+use super::super::tree::{Key, Node, Value};
+use super::{Definitions, Reader, Record, Shape};
+use crate::diag::{Code, Diagnostic, nearest};
+use crate::source::Place;
+
+/// The entries of one mapping, taken out one by one.
+pub struct Fields<'a> {
+    entries: &'a [(Key, Node)],
+    taken: Vec<&'static str>,
+    missing: Vec<&'static str>,
+    place: Place,
+}
+
+impl<'a> Fields<'a> {
+    /// The entries of `node`; none, and a diagnostic, when it is not a mapping. Nothing counts as an empty one.
+    pub fn of(node: &'a Node, what: &str, reader: &mut Reader<'_>) -> Option<Self> {
+        let entries = match &node.value {
+            Value::Map(entries) => entries.as_slice(),
+            Value::Null => &[],
+            _ => {
+                reader.wrong_type(node, &format!("{what} (a mapping)"));
+                return None;
+            }
+        };
+        Some(Self {
+            entries,
+            taken: Vec::new(),
+            missing: Vec::new(),
+            place: reader.place().unwrap_or_else(|| node.place.clone()),
+        })
+    }
+
+    /// Whether the mapping has the key.
+    pub fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|(k, _)| k.name == key)
+    }
+
+    /// Takes a key out, if it is there.
+    fn entry(&mut self, key: &'static str) -> Option<&'a (Key, Node)> {
+        self.taken.push(key);
+        self.entries.iter().find(|(k, _)| k.name == key)
+    }
+
+    /// Reads a key, which must be there unless its type may be absent.
+    pub fn read<T: Shape>(&mut self, key: &'static str, reader: &mut Reader<'_>) -> Option<T> {
+        let given = match self.entry(key) {
+            Some((name, node)) => reader.under(key, &name.place, |reader| T::read(node, reader)),
+            None if T::absent().is_none() => {
+                self.missing.push(key);
+                None
+            }
+            None => None,
+        };
+        given
+            .or_else(T::absent)
+            .or_else(|| T::stand_in(&self.place))
+    }
+
+    /// Reads a key; where it is not there, or wrong, the default counts.
+    pub fn read_or<T: Shape>(
+        &mut self,
+        key: &'static str,
+        reader: &mut Reader<'_>,
+        default: impl FnOnce() -> Option<T>,
+    ) -> Option<T> {
+        self.entry(key)
+            .and_then(|(name, node)| reader.under(key, &name.place, |reader| T::read(node, reader)))
+            .or_else(default)
+    }
+
+    /// Says which keys nobody took, with the nearest one that there is, and which are missing. A key that was
+    /// meant for a missing one is one mistake, not two.
+    pub fn finish(mut self, what: &str, reader: &mut Reader<'_>) {
+        for (key, _) in self.entries {
+            if self.taken.contains(&key.name.as_str()) {
+                continue;
+            }
+            let diagnostic = Diagnostic::new(
+                Code::UnknownKey,
+                key.place.clone(),
+                format!("unknown key `{}` in {what}", key.name),
+            );
+            let free = self.taken.iter().copied().filter(|name| !self.has(name));
+            let meant = meant(&key.name, &free.collect::<Vec<_>>());
+            self.missing.retain(|missing| Some(*missing) != meant);
+            reader.diagnostics.push(match meant {
+                Some(name) => diagnostic.label(format!("did you mean `{name}`?")),
+                None => diagnostic.help(format!("{what} has: {}", self.taken.join(", "))),
+            });
+        }
+        let keys: Vec<_> = self.missing.iter().map(|key| format!("`{key}`")).collect();
+        if !keys.is_empty() {
+            let message = match keys.as_slice() {
+                [key] => format!("the key {key} is missing in {what}"),
+                _ => format!("the keys {} are missing in {what}", keys.join(", ")),
+            };
+            let place = self.place;
+            reader
+                .diagnostics
+                .push(Diagnostic::new(Code::MissingKey, place, message));
+        }
+    }
+}
+
+/// The key among `free` that somebody meant who wrote `found`: one of a like name, or what it is called elsewhere.
+pub fn meant<'k>(found: &str, free: &[&'k str]) -> Option<&'k str> {
+    let elsewhere = || {
+        let mut names = ELSEWHERE.iter();
+        names.find_map(|(other, ours)| {
+            let same = other.eq_ignore_ascii_case(found);
+            free.iter().copied().find(|key| same && key == ours)
+        })
+    };
+    nearest(found, free.iter().copied()).or_else(elsewhere)
+}
+
+/// What Compose, Kubernetes, GitHub Actions, systemd and supervisord call what we call otherwise.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("after", "depends_on"),
+    ("args", "command"),
+    ("autorestart", "restart"),
+    ("chmod", "mode"),
+    ("cmd", "command"),
+    ("count", "replicas"),
+    ("cwd", "working_dir"),
+    ("deadletter", "dead_letter"),
+    ("delay", "interval"),
+    ("dest", "destination"),
+    ("directory", "working_dir"),
+    ("dlq", "dead_letter"),
+    ("dst", "destination"),
+    ("endpoint_url", "endpoint"),
+    ("entrypoint", "command"),
+    ("env", "environment"),
+    ("exec", "command"),
+    ("execstart", "command"),
+    ("exitcodes", "success_exit_codes"),
+    ("from", "source"),
+    ("grace_period", "stop_timeout"),
+    ("group_id", "group"),
+    ("healthcheck", "liveness"),
+    ("ignore_errors", "continue_on_error"),
+    ("instances", "replicas"),
+    ("livenessProbe", "liveness"),
+    ("needs", "depends_on"),
+    ("numprocs", "replicas"),
+    ("output", "destination"),
+    ("path", "destination"),
+    ("perm", "mode"),
+    ("permissions", "mode"),
+    ("ports", "port"),
+    ("readinessProbe", "readiness"),
+    ("requires", "depends_on"),
+    ("run", "command"),
+    ("scale", "replicas"),
+    ("secret_name", "secret"),
+    ("signal", "stop_signal"),
+    ("size", "bytes"),
+    ("sleep", "interval"),
+    ("stop_grace_period", "stop_timeout"),
+    ("stopsignal", "stop_signal"),
+    ("stopwaitsecs", "stop_timeout"),
+    ("target", "destination"),
+    ("template", "source"),
+    ("to", "destination"),
+    ("uri", "url"),
+    ("vars", "environment"),
+    ("visibility", "visibility_timeout"),
+    ("wait", "wait_time"),
+    ("when", "if"),
+    ("workdir", "working_dir"),
+    ("workers", "concurrency"),
+    ("working_directory", "working_dir"),
+];
+
+/// Reads a whole record from a mapping.
+pub fn read_record<R: Record>(node: &Node, reader: &mut Reader<'_>) -> Option<R> {
+    if !matches!(node.value, Value::Map(_) | Value::Null) {
+        let keys = R::properties(&mut Definitions::default());
+        let keys: Vec<&str> = keys.keys().map(String::as_str).collect();
+        let help = format!("{} has: {}", R::WHAT, keys.join(", "));
+        reader.wrong_type_help(node, &format!("{} (a mapping)", R::WHAT), Some(help));
+        return None;
+    }
+    let mut fields = Fields::of(node, R::WHAT, reader)?;
+    let record = R::take(&mut fields, reader);
+    fields.finish(R::WHAT, reader);
+    record
+}
+
+/// A record as it would be if nothing stood in it.
+pub fn empty_record<R: Record>(place: &Place) -> Option<R> {
+    default_of(&Json::Object(serde_json::Map::new()), place, R::take)
+}
+
+/// The value that a default of the language is.
+pub fn default_value<T: Shape>(json: &Json) -> Option<T> {
+    let source = crate::source::Source::new("the default", "");
+    let mut unheard = crate::diag::Diagnostics::new();
+    let node = Node::from_json(json, &source.place(0..0));
+    T::read(&node, &mut Reader::new(&mut unheard))
+}
+
+fn default_of<R>(
+    json: &Json,
+    place: &Place,
+    take: fn(&mut Fields<'_>, &mut Reader<'_>) -> Option<R>,
+) -> Option<R> {
+    let mut unheard = crate::diag::Diagnostics::new();
+    let mut reader = Reader::new(&mut unheard);
+    let node = Node::from_json(json, place);
+    take(&mut Fields::of(&node, "", &mut reader)?, &mut reader)
+}

@@ -1,0 +1,195 @@
+//! What reading a file collects: the mistakes, and every text with expressions.
+
+use super::super::tree::{Node, Value};
+use crate::diag::{Code, Diagnostic, Diagnostics};
+use crate::source::Place;
+use crate::template::{Condition, Template};
+
+/// A text with expressions, and where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Use {
+    /// Keys and indexes from the top of the file.
+    pub path: Vec<String>,
+    /// The text's place.
+    pub place: Place,
+    /// The text as the author wrote it.
+    pub raw: String,
+    /// What it is.
+    pub text: Used,
+}
+
+/// What kind of text a [`Use`] is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Used {
+    /// With `${ }`.
+    Template(Template),
+    /// A bare expression.
+    Condition(Condition),
+}
+
+impl Use {
+    /// Each name that it uses, with the place.
+    pub fn names(&self) -> Vec<(String, Place)> {
+        // Looked for once: a text may have a hundred thousand names.
+        let offset = self
+            .place
+            .text()
+            .find(&self.raw)
+            .filter(|_| !self.raw.is_empty());
+        let at = |(name, range): (&str, std::ops::Range<usize>)| {
+            let place = match offset {
+                Some(offset) => self.place.part(range.start + offset..range.end + offset),
+                None => self.place.clone(),
+            };
+            (name.to_owned(), place)
+        };
+        match &self.text {
+            Used::Template(template) => template.names().map(at).collect(),
+            Used::Condition(condition) => condition.names().map(at).collect(),
+        }
+    }
+}
+
+/// What reading collects.
+pub struct Reader<'a> {
+    /// What is wrong.
+    pub diagnostics: &'a mut Diagnostics,
+    /// Every text with expressions.
+    pub uses: Vec<Use>,
+    path: Vec<String>,
+    /// The places of the path's keys.
+    places: Vec<Place>,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader at the top of the file.
+    pub fn new(diagnostics: &'a mut Diagnostics) -> Self {
+        Self {
+            diagnostics,
+            uses: Vec::new(),
+            path: Vec::new(),
+            places: Vec::new(),
+        }
+    }
+
+    /// Reads something that stands under `step`, whose key (or list item) is at `place`.
+    pub fn under<T>(
+        &mut self,
+        step: impl Into<String>,
+        place: &Place,
+        read: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        self.path.push(step.into());
+        self.places.push(place.clone());
+        let value = read(self);
+        self.path.pop();
+        self.places.pop();
+        value
+    }
+
+    /// The key that is being read; none at the top.
+    pub fn place(&self) -> Option<Place> {
+        self.places.last().cloned()
+    }
+
+    /// The name of the key that is being read; empty at the top.
+    pub fn key(&self) -> &str {
+        self.path.last().map_or("", String::as_str)
+    }
+
+    /// Says that a value is of another type than expected.
+    pub fn wrong_type(&mut self, node: &Node, expected: &str) {
+        self.wrong_type_help(node, expected, None);
+    }
+
+    /// The same with advice.
+    pub fn wrong_type_help(&mut self, node: &Node, expected: &str, help: Option<String>) {
+        let message = format!("expected {expected}, found {}", found(node));
+        let mut diagnostic = Diagnostic::new(Code::WrongType, node.place.clone(), message);
+        diagnostic.help = help;
+        self.diagnostics.push(diagnostic);
+    }
+
+    /// Says that a value cannot be used.
+    pub fn bad(&mut self, node: &Node, code: Code, message: impl Into<String>) -> &mut Diagnostics {
+        self.diagnostics
+            .push(Diagnostic::new(code, node.place.clone(), message));
+        self.diagnostics
+    }
+
+    /// A text with `${ }`; syntax faults are reported.
+    pub fn template(&mut self, node: &Node, raw: &str) -> Template {
+        let (template, faults) = Template::parse(raw);
+        let broken = !faults.is_empty();
+        for fault in faults {
+            let place = inside(&node.place, raw, fault.range);
+            let mut diagnostic = Diagnostic::new(fault.code, place, fault.message);
+            diagnostic.help = fault.help;
+            if comment_cut(&node.place) {
+                diagnostic.help =
+                    Some("` #` begins a comment in YAML; put the whole value in quotes".to_owned());
+            }
+            self.diagnostics.push(diagnostic);
+        }
+        if !broken {
+            self.used(node, raw, Used::Template(template.clone()));
+        }
+        template
+    }
+
+    /// A bare expression; syntax faults are reported.
+    pub fn condition(&mut self, node: &Node, raw: &str) -> Option<Condition> {
+        match Condition::parse(raw) {
+            Ok(condition) => {
+                self.used(node, raw, Used::Condition(condition.clone()));
+                Some(condition)
+            }
+            Err(fault) => {
+                let place = inside(&node.place, raw, fault.range);
+                let mut diagnostic = Diagnostic::new(fault.code, place, fault.message);
+                diagnostic.help = fault.help;
+                if raw.trim_start().starts_with("${") {
+                    diagnostic.help = Some("write the expression alone, without ${ }".to_owned());
+                }
+                self.diagnostics.push(diagnostic);
+                None
+            }
+        }
+    }
+
+    fn used(&mut self, node: &Node, raw: &str, text: Used) {
+        self.uses.push(Use {
+            path: self.path.clone(),
+            place: node.place.clone(),
+            raw: raw.to_owned(),
+            text,
+        });
+    }
+}
+
+/// The place of `range` of a scalar's value: exact where the file has the value verbatim.
+pub fn inside(place: &Place, raw: &str, range: std::ops::Range<usize>) -> Place {
+    match place.text().find(raw) {
+        Some(at) if !raw.is_empty() => place.part(range.start + at..range.end + at),
+        _ => place.clone(),
+    }
+}
+
+/// A value for a message: "a list", "the text `five`".
+fn found(node: &Node) -> String {
+    match (&node.value, node.scalar()) {
+        (Value::Bool(_), Some(text)) => format!("`{text}`"),
+        (_, Some(text)) if text.chars().count() <= 40 && !text.contains('\n') => {
+            let kind = node.kind().trim_start_matches("a ");
+            format!("the {kind} `{text}`")
+        }
+        _ => node.kind().to_owned(),
+    }
+}
+
+/// Whether a comment follows a plain scalar on its line: `${X # y}` was cut by YAML.
+fn comment_cut(place: &Place) -> bool {
+    let rest = place.source.text().get(place.range.end..).unwrap_or("");
+    let line = rest.lines().next().unwrap_or("");
+    line.trim_start().starts_with('#') && line.contains('}')
+}

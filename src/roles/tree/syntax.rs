@@ -1,0 +1,329 @@
+//! Why a text is not YAML, in our words: the parser speaks of its own grammar, which says nothing to an author.
+//!
+//! Most of these mistakes are one of few traps, which are looked for in the text around the place.
+
+use std::ops::Range;
+
+use serde_yaml::Error;
+
+use crate::diag::{Code, Diagnostic};
+use crate::source::{Place, Source};
+use crate::template;
+
+const TOO_LARGE: &str = "the file is too deep or too large once its aliases are expanded";
+
+/// How the parser's texts about its limits are known.
+const LIMITS: [&str; 3] = ["budget breached", "limit exceeded", "recursion limit"];
+
+/// The byte offset of a location that has only line and column.
+pub fn offset_of(source: &Source, location: &serde_yaml::Location) -> usize {
+    let line = (location.line() as usize).saturating_sub(1);
+    let column = (location.column() as usize).saturating_sub(1);
+    let start: usize = source
+        .text()
+        .split_inclusive('\n')
+        .take(line)
+        .map(str::len)
+        .sum();
+    let text = &source.text()[start..];
+    start
+        + text
+            .char_indices()
+            .nth(column)
+            .map_or(text.len(), |(at, _)| at)
+}
+
+/// The one diagnostic of a text that is not YAML.
+pub fn explain(source: &Source, error: &Error) -> Diagnostic {
+    let at = error
+        .location()
+        .map_or(0, |location| offset_of(source, &location));
+    let place = source.place(at..at + 1);
+    if let Some(tab) = tab(source, &place) {
+        return tab;
+    }
+    let limit = |message: &str| Diagnostic::new(Code::YamlLimit, place.clone(), message);
+    match error {
+        Error::RecursiveReferencesRequireWeakTypes { .. } => {
+            limit("an alias stands inside the value that it names")
+        }
+        Error::MultipleDocuments { .. } => documents(source, place),
+        // A limit that breaks inside an alias arrives only as a text.
+        other => {
+            let text = other.to_string();
+            if LIMITS.iter().any(|limit| text.contains(limit)) {
+                return limit(TOO_LARGE);
+            }
+            trap(source, &place).unwrap_or_else(|| grammar(source, place, &sentence(&text)))
+        }
+    }
+}
+
+/// A tab where YAML wants blanks.
+fn tab(source: &Source, place: &Place) -> Option<Diagnostic> {
+    let tab_in = |line: std::ops::Range<usize>| {
+        let text = &source.text()[line.clone()];
+        let blanks = text.len() - text.trim_start_matches([' ', '\t', '-']).len();
+        text[..blanks].find('\t').map(|tab| line.start + tab)
+    };
+    let number = place.start().0;
+    let tab = tab_in(source.line(number)).or_else(|| tab_in(source.line(number + 1)))?;
+    let message = "YAML does not allow a tab in indentation";
+    Some(
+        Diagnostic::new(Code::YamlTab, source.place(tab..tab + 1), message)
+            .label("a tab")
+            .help("indent with blanks; most editors can convert tabs to blanks"),
+    )
+}
+
+fn documents(source: &Source, place: Place) -> Diagnostic {
+    let before = cut(source.text(), 0..place.range.start);
+    let mark = before.rfind("\n---").map(|at| source.place(at + 1..at + 4));
+    Diagnostic::new(
+        Code::YamlSyntax,
+        mark.unwrap_or(place),
+        "the file has more than one YAML document",
+    )
+    .help("keep one document; remove the `---` between them")
+}
+
+/// Mistakes that are known by the text around the place.
+fn trap(source: &Source, place: &Place) -> Option<Diagnostic> {
+    let text = source.text();
+    let at = place.range.start;
+    let syntax = |place: Place, message: &str, help: String| {
+        Some(Diagnostic::new(Code::YamlSyntax, place, message).help(help))
+    };
+    let line = source.line(place.start().0);
+    // `{ value: ${X} }`: the parser stops at the brace behind the dollar, or later in what it takes for a mapping.
+    let dollar = cut(text, line.start..(at + 1).min(line.end).max(line.start))
+        .rfind("${")
+        .map(|found| line.start + found)
+        .filter(|dollar| is_bare(&text[line.start..*dollar]) && bracket(text, *dollar).is_some());
+    if let Some(dollar) = dollar {
+        let rest = &text[dollar..line.end];
+        let end = template::expression_end(rest).unwrap_or(2);
+        let value = word_before(&text[line.start..dollar]);
+        let after = rest[end..].find([' ', ',', '}', ']']);
+        let end = after.map_or(rest.len(), |after| end + after);
+        let whole = source.place(dollar - value.len()..dollar + end);
+        let quote = if whole.text().contains('"') {
+            '\''
+        } else {
+            '"'
+        };
+        let help = format!("put the value in quotes: {quote}{}{quote}", whole.text());
+        return syntax(
+            whole,
+            "inside `{ }` and `[ ]` YAML reads the braces of `${ }` as its own",
+            help,
+        );
+    }
+    // A character that YAML does not have; the parser names the start of its scalar.
+    let strange = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{85}');
+    let token = cut(text, at..line.end.max(at));
+    if let Some((found, c)) = token.char_indices().find(|(_, c)| strange(*c)) {
+        let place = source.place(at + found..at + found + c.len_utf8());
+        let message = format!(
+            "a control character (U+{:04X}) cannot stand in YAML",
+            u32::from(c)
+        );
+        let help = "remove it; inside double quotes it can be written as `\\x07` or `\\u0007`";
+        let help = help.replace("07", &format!("{:02x}", u32::from(c)));
+        return syntax(place, &message, help);
+    }
+    None
+}
+
+/// A part of a text; a character that the range would cut is taken whole.
+fn cut(text: &str, range: Range<usize>) -> &str {
+    let end = text.ceil_char_boundary(range.end);
+    &text[text.floor_char_boundary(range.start.min(end))..end]
+}
+
+/// Whether the quotes before a place in its line are all closed.
+fn is_bare(before: &str) -> bool {
+    before.matches('"').count().is_multiple_of(2) && before.matches('\'').count().is_multiple_of(2)
+}
+
+/// The plain text directly before a place.
+fn word_before(before: &str) -> &str {
+    let start = before.rfind([' ', '[', '{', ',', ':']);
+    &before[start.map_or(0, |at| at + 1)..]
+}
+
+/// The innermost bracket that is open at `to`; quotes and comments are stepped over.
+fn bracket(text: &str, to: usize) -> Option<usize> {
+    let mut open = Vec::new();
+    let mut quote = None;
+    let mut before = '\n';
+    let mut comment = false;
+    let text = cut(text, 0..to);
+    for (at, c) in text.char_indices() {
+        match (quote, c) {
+            (_, '\n') if comment => comment = false,
+            _ if comment => {}
+            (Some('"'), _) if before == '\\' => {
+                before = ' ';
+                continue;
+            }
+            (Some(q), c) if c == q => quote = None,
+            (Some(_), _) => {}
+            // A quote opens a text only where a value can begin: `it's` has none.
+            (None, '\'' | '"') if matches!(before, ' ' | '\n' | '[' | '{' | ',' | ':') => {
+                quote = Some(c);
+            }
+            (None, '#') if matches!(before, ' ' | '\n' | '\t') => comment = true,
+            (None, '[' | '{') if !open.is_empty() || matches!(before, ' ' | '\n') => {
+                open.push(at);
+            }
+            (None, ']' | '}') => {
+                open.pop();
+            }
+            (None, _) => {}
+        }
+        before = c;
+    }
+    open.pop()
+}
+
+/// What is left: the parser's sentence, in other words where we have them.
+fn grammar(source: &Source, place: Place, sentence: &str) -> Diagnostic {
+    let text = source.text();
+    let at = place.range.start;
+    let make = |message: &str, help: &str| {
+        Diagnostic::new(Code::YamlSyntax, place.clone(), message).help(help)
+    };
+    let has = |part: &str| sentence.contains(part);
+    let unclosed = || {
+        let open = if has("unclosed bracket") && cut(text, at..text.len()).starts_with(['[', '{']) {
+            at
+        } else {
+            bracket(text, at)?
+        };
+        let (line, _) = source.line_column(open);
+        let far = line < place.start().0 || has("EOF") || has("eof") || has("unclosed bracket");
+        far.then(|| {
+            let place = source.place(open..open + 1);
+            let message = format!("this `{}` is not closed", place.text());
+            let close = if place.text() == "[" { ']' } else { '}' };
+            Diagnostic::new(Code::YamlSyntax, place, message).help(format!(
+                "close it with `{close}`; a comma stands between two entries"
+            ))
+        })
+    };
+    if has("unclosed quote") || has("unexpected document indicator") {
+        return make(
+            "this quote is not closed",
+            "close it; in single quotes a quote is written twice: 'it''s'",
+        );
+    }
+    if let Some(diagnostic) = unclosed() {
+        return diagnostic;
+    }
+    if has("trailing content after") {
+        let line = source.line(place.start().0);
+        let value = text[..line.end].get(line.start..).unwrap_or("");
+        let value = value
+            .split_once(": ")
+            .map_or(value, |(_, value)| value)
+            .trim();
+        let value = value.trim_start_matches("- ");
+        let same =
+            |quote: char| value.len() > 2 && value.starts_with(quote) && value.ends_with(quote);
+        if same('\'') {
+            let inner = &value[1..value.len() - 1];
+            let help = format!(
+                "in single quotes a quote is written twice: '{}'",
+                inner.replace('\'', "''")
+            );
+            return make("a text goes on after its closing quote", &help);
+        }
+        if same('"') {
+            let help = "in double quotes a quote is written `\\\"`";
+            return make("a text goes on after its closing quote", help);
+        }
+        let quote = if value.contains('"') { "'" } else { "\"" };
+        let help = if value.contains('\'') && value.contains('"') {
+            "write it with `>-` and the text on the next line".to_owned()
+        } else {
+            format!("put the whole value in quotes: {quote}{value}{quote}")
+        };
+        return make("a text goes on after its closing quote", &help);
+    }
+    if has("mapping values are not allowed") || has("illegal placement of ':'") {
+        return make(
+            "a `:` that would make a key, where no key can be",
+            "put the value in quotes if the colon belongs to it; if not, look at the indentation",
+        );
+    }
+    if has("misplaced bracket") {
+        return make(
+            "this bracket closes nothing",
+            "remove it, or open it before",
+        );
+    }
+    if has("block sequence entries") {
+        return make(
+            "a list with `- ` cannot begin on the line of its key",
+            "begin it on the next line, or write it as [a, b]",
+        );
+    }
+    if has("invalid u64") || has("invalid i64") || has("invalid bool") || has("invalid float") {
+        return make(
+            "a value that does not fit its tag",
+            "remove the tag (`!!…`)",
+        );
+    }
+    if has("unknown anchor") {
+        return make(
+            "an alias of an anchor that is not there",
+            "an alias `*name` stands for what was marked with `&name` above; put it in quotes if it is a text",
+        );
+    }
+    if has("did not find expected key")
+        || has("expected '-' indicator")
+        || has("simple key")
+        || has("indent")
+    {
+        return make(
+            "this line does not fit the indentation above it",
+            "the entries of one list or mapping begin in the same column, and each key ends in `:`",
+        );
+    }
+    if has("escape") {
+        return make(
+            "an escape that double quotes do not have",
+            "write `\\\\` for a backslash, or use single quotes",
+        );
+    }
+    if has("expected ',' or") {
+        return make(
+            "a `,` or the closing bracket is missing here",
+            "two entries have a comma between them",
+        );
+    }
+    if has("cannot start any token")
+        || has("reserved")
+        || has("unexpected character")
+        || has("any token")
+    {
+        return make(
+            "a value cannot begin with this character",
+            "put the value in quotes",
+        );
+    }
+    Diagnostic::new(Code::YamlSyntax, place.clone(), sentence)
+}
+
+/// The first line of an error text, without the "at line 3, column 4" that the place says already.
+fn sentence(text: &str) -> String {
+    let line = text.lines().next().unwrap_or("this is not YAML");
+    let line = line.strip_prefix("error: ").unwrap_or(line);
+    match line.find(" at line ") {
+        Some(at) => line[..at].to_owned(),
+        None => line
+            .trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, ':' | ' '))
+            .to_owned(),
+    }
+}
