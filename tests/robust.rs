@@ -297,7 +297,7 @@ fn long_and_deep_texts_end_in_time() {
             "version: 1\nsettings:\n  keys:\n{keys}roles:\n  a: {{ startup: [{{ command: [a, \"${{A0}}\"] }}] }}\n"
         )
     };
-    let n = 4000;
+    let n = 2000;
     let texts = [
         ("parentheses", expression("(".repeat(20_000))),
         ("brackets", expression("[".repeat(20_000))),
