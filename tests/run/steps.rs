@@ -142,6 +142,8 @@ fn the_environment_is_the_containers_and_the_steps_and_nothing_else() {
     ended.expect(0, "is done");
     let mut said = ended.said();
     said.sort();
+    // Every place of these tests has it, so that their runners do not meet.
+    said.retain(|line| !line.starts_with("RUNNER_SOCKET="));
     assert_eq!(
         said,
         [
