@@ -510,3 +510,64 @@ fn a_secret_in_a_loop_and_in_a_service() {
         ended.stdout
     );
 }
+
+/// Whatever an expression does with a secret, its failure does not quote it.
+#[test]
+fn a_failing_expression_quotes_no_value() {
+    let mut failed = 0;
+    for expression in [
+        "SHORT + 1",
+        "SHORT - PLAIN",
+        "SHORT * SHORT",
+        "SHORT / 2",
+        "-SHORT",
+        "SHORT ** 2",
+        "SHORT|int",
+        "SHORT|float",
+        "SHORT|bool",
+        "SHORT|round",
+        "SHORT|first|int",
+        "SHORT|split('#')|int",
+        "SHORT|split('#')|join(5)|int",
+        "SHORT|replace('C', 5)|int",
+        "SHORT|length + PLAIN",
+        "SHORT|tojson|int",
+        "SHORT|title(5)",
+        "SHORT|default",
+        "SHORT in 5",
+        "5 in SHORT",
+        "SHORT is in(5)",
+        "SHORT is startingwith(5)",
+        "SHORT()",
+        "SHORT.field",
+        "SHORT.method()",
+        "SHORT[PLAIN]",
+        "SHORT[5]",
+        "SHORT[5:'x']",
+        "{SHORT: 1}[PLAIN]",
+        "{SHORT: 1}",
+        "[SHORT, PLAIN]",
+        "{'a': SHORT}.b",
+        "SHORT * 100000000",
+        "SHORT if PLAIN|int else 5",
+    ] {
+        let place = Place::with(&format!(
+            "settings:\n  sources: [{{ secret: \"file:gac.json\" }}]\n  keys:\n    SHORT: {{ required: true, secret: true }}\n    PLAIN: {{ required: true }}\n    DERIVED:\n      value: >-\n        ${{{expression}}}\nroles:\n  derived: {{ startup: [ {{ command: \"true\", environment: {{ A: \"${{DERIVED}}\" }} }} ] }}\n  step:\n    startup:\n      - command: \"true\"\n        environment:\n          A: >-\n            ${{{expression}}}\n"
+        ))
+        .file("gac.json", GAC);
+        for role in ["derived", "step"] {
+            let ended = place.run(&["run", role]);
+            silent(expression, &ended);
+            assert!(
+                matches!(ended.code, Some(0 | 78)),
+                "{expression}: {}",
+                ended.stderr
+            );
+            failed += u32::from(ended.code == Some(78) && ended.stderr.contains("cannot "));
+        }
+    }
+    assert!(
+        failed >= 30,
+        "only {failed} failed at run: the rest shows nothing"
+    );
+}

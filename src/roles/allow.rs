@@ -259,7 +259,10 @@ fn comment_in(line: &str, quote: &mut Option<char>) -> Option<usize> {
             (Some('"'), '\\') => escaped = true,
             (Some(open), c) if c == open => *quote = None,
             (Some(_), _) => {}
-            (None, '"' | '\'') if matches!(before, ' ' | '[' | '{' | ',' | ':' | '(') => {
+            // A quote opens a text where a value can begin, and again where it stands twice in one.
+            (None, '"' | '\'')
+                if matches!(before, ' ' | '[' | '{' | ',' | ':' | '(') || before == c =>
+            {
                 *quote = Some(c);
             }
             (None, '#') if matches!(before, ' ' | '\t') => return Some(at),

@@ -53,11 +53,15 @@ impl Gac {
 /// Adds everything that is wrong with a GAC; `name` is the file's.
 pub fn check(name: &str, text: &Secret, check: Check<'_>, diagnostics: &mut Diagnostics) {
     let settings = &check.roles.file.settings;
-    let placeholders = settings.sources.iter().filter_map(|source| match source {
-        SourceSpec::Secret(source) => source.placeholder.as_ref()?.literal(),
-        _ => None,
-    });
-    let placeholder = placeholders.last();
+    let mut placeholders = settings
+        .sources
+        .iter()
+        .rev()
+        .filter_map(|source| match source {
+            SourceSpec::Secret(source) => source.placeholder.as_ref()?.literal(),
+            _ => None,
+        });
+    let placeholder = placeholders.next();
     let origin = Origin::SecretFile(name.to_owned());
     // serde_json tells lines by LF, as we do, and knows no byte order mark.
     let plain = text

@@ -195,7 +195,10 @@ impl Expression {
 
     fn lookup(&self, scope: Scope<'_>) -> Result<Item, Fault> {
         let name = self.source.trim();
-        scope(name).ok_or_else(|| self.fault(format!("`{name}` is not defined")))
+        scope(name).ok_or_else(|| {
+            let message = format!("`{name}` is not defined");
+            Fault::new(Code::UnknownSetting, 0..self.source.len(), message)
+        })
     }
 
     fn value(&self, scope: Scope<'_>) -> Result<Value, Fault> {

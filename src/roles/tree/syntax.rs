@@ -143,7 +143,9 @@ fn cut(text: &str, range: Range<usize>) -> &str {
 
 /// Whether the quotes before a place in its line are all closed.
 fn is_bare(before: &str) -> bool {
-    before.matches('"').count() % 2 == 0 && before.matches('\'').count() % 2 == 0
+    ['"', '\'']
+        .iter()
+        .all(|quote| before.matches(*quote).count().is_multiple_of(2))
 }
 
 /// The plain text directly before a place.
@@ -170,7 +172,9 @@ fn bracket(text: &str, to: usize) -> Option<usize> {
             (Some(q), c) if c == q => quote = None,
             (Some(_), _) => {}
             // A quote opens a text only where a value can begin: `it's` has none.
-            (None, '\'' | '"') if matches!(before, ' ' | '\n' | '[' | '{' | ',' | ':') => {
+            (None, '\'' | '"')
+                if matches!(before, ' ' | '\n' | '[' | '{' | ',' | ':') || before == c =>
+            {
                 quote = Some(c);
             }
             (None, '#') if matches!(before, ' ' | '\n' | '\t') => comment = true,
@@ -186,6 +190,70 @@ fn bracket(text: &str, to: usize) -> Option<usize> {
     }
     open.pop()
 }
+
+/// What the parser says, what we say, and the cure.
+const PLAIN: &[(&[&str], &str, &str)] = &[
+    (
+        &["mapping values are not allowed", "illegal placement of ':'"],
+        "a `:` that would make a key, where no key can be",
+        "put the value in quotes if the colon belongs to it; if not, look at the indentation",
+    ),
+    (
+        &["misplaced bracket"],
+        "this bracket closes nothing",
+        "remove it, or open it before",
+    ),
+    (
+        &["block sequence entries"],
+        "a list with `- ` cannot begin on the line of its key",
+        "begin it on the next line, or write it as [a, b]",
+    ),
+    (
+        &[
+            "invalid u64",
+            "invalid i64",
+            "invalid bool",
+            "invalid float",
+        ],
+        "a value that does not fit its tag",
+        "remove the tag (`!!…`)",
+    ),
+    (
+        &["unknown anchor"],
+        "an alias of an anchor that is not there",
+        "an alias `*name` stands for what was marked with `&name` above; put it in quotes if it is a text",
+    ),
+    (
+        &[
+            "did not find expected key",
+            "expected '-' indicator",
+            "simple key",
+            "indent",
+        ],
+        "this line does not fit the indentation above it",
+        "the entries of one list or mapping begin in the same column, and each key ends in `:`",
+    ),
+    (
+        &["escape"],
+        "an escape that double quotes do not have",
+        "write `\\\\` for a backslash, or use single quotes",
+    ),
+    (
+        &["expected ',' or"],
+        "a `,` or the closing bracket is missing here",
+        "two entries have a comma between them",
+    ),
+    (
+        &[
+            "cannot start any token",
+            "reserved",
+            "unexpected character",
+            "any token",
+        ],
+        "a value cannot begin with this character",
+        "put the value in quotes",
+    ),
+];
 
 /// What is left: the parser's sentence, in other words where we have them.
 fn grammar(source: &Source, place: Place, sentence: &str) -> Diagnostic {
@@ -251,67 +319,11 @@ fn grammar(source: &Source, place: Place, sentence: &str) -> Diagnostic {
         };
         return make("a text goes on after its closing quote", &help);
     }
-    if has("mapping values are not allowed") || has("illegal placement of ':'") {
-        return make(
-            "a `:` that would make a key, where no key can be",
-            "put the value in quotes if the colon belongs to it; if not, look at the indentation",
-        );
-    }
-    if has("misplaced bracket") {
-        return make(
-            "this bracket closes nothing",
-            "remove it, or open it before",
-        );
-    }
-    if has("block sequence entries") {
-        return make(
-            "a list with `- ` cannot begin on the line of its key",
-            "begin it on the next line, or write it as [a, b]",
-        );
-    }
-    if has("invalid u64") || has("invalid i64") || has("invalid bool") || has("invalid float") {
-        return make(
-            "a value that does not fit its tag",
-            "remove the tag (`!!…`)",
-        );
-    }
-    if has("unknown anchor") {
-        return make(
-            "an alias of an anchor that is not there",
-            "an alias `*name` stands for what was marked with `&name` above; put it in quotes if it is a text",
-        );
-    }
-    if has("did not find expected key")
-        || has("expected '-' indicator")
-        || has("simple key")
-        || has("indent")
-    {
-        return make(
-            "this line does not fit the indentation above it",
-            "the entries of one list or mapping begin in the same column, and each key ends in `:`",
-        );
-    }
-    if has("escape") {
-        return make(
-            "an escape that double quotes do not have",
-            "write `\\\\` for a backslash, or use single quotes",
-        );
-    }
-    if has("expected ',' or") {
-        return make(
-            "a `,` or the closing bracket is missing here",
-            "two entries have a comma between them",
-        );
-    }
-    if has("cannot start any token")
-        || has("reserved")
-        || has("unexpected character")
-        || has("any token")
-    {
-        return make(
-            "a value cannot begin with this character",
-            "put the value in quotes",
-        );
+    let known = PLAIN
+        .iter()
+        .find(|(parts, _, _)| parts.iter().any(|part| has(part)));
+    if let Some((_, message, help)) = known {
+        return make(message, help);
     }
     Diagnostic::new(Code::YamlSyntax, place.clone(), sentence)
 }
