@@ -4,25 +4,31 @@ PYTHON ?= python3
 CARGO  ?= cargo
 VENV   := .venv
 STAMP  := $(VENV)/requirements.stamp
+BENCH_VENV  := .venv-bench
+BENCH_STAMP := $(BENCH_VENV)/requirements.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check venv packages
+.PHONY: help run test bench check venv packages
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The development build: it is there in a minute, and the release build makes no difference here.
 run: ## play the local role on the embedded GAC, until Ctrl-C
-	$(CARGO) build --quiet
+	$(CARGO) build --quiet --bin runner --example portal --example ingester
 	application_type=local IDENTITY=file:docker/local/gac.json ./target/debug/runner run
 
-test: venv check ## set up what the tests need, then every check and test
+test: venv packages check ## set up what the tests need, then every check and test
 	$(CARGO) run --quiet -- validate
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	    $(CARGO) nextest run --no-fail-fast; \
 	else \
 	    $(CARGO) test --no-fail-fast; \
 	fi
+
+bench: venv $(BENCH_STAMP) ## measure the release build beside others, and write docs/benchmarks.md
+	$(CARGO) build --release
+	$(VENV)/bin/python benches/report.py docs/benchmarks.md benches/start.py benches/supervisor.py
 
 check: ## format and lints
 	$(CARGO) fmt --check
@@ -37,12 +43,24 @@ $(STAMP): tests/requirements.txt tests/requirements.lock | packages
 	    --requirement tests/requirements.txt --constraint tests/requirements.lock
 	touch $@
 
-# What the tests need of the system, installed where it is missing and we may.
+# What runner is measured beside; s6 and tini are measured where they are installed.
+$(BENCH_STAMP): benches/requirements.txt | packages
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement benches/requirements.txt
+	touch $@
+
+# What the tests need of the system, installed where it is missing and we may: a program and the package it is in.
+NEEDS := nginx:nginx podman:podman buildah:buildah runc:runc debootstrap:debootstrap
+
 packages:
-	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
-	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	        apt-get update -q && apt-get install -q -y --no-install-recommends python3-venv; \
-	    else \
-	        echo 'the tests need Python 3.11 with venv (Debian: python3-venv)' >&2; exit 1; \
-	    fi; \
+	@missing=$$($(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv); \
+	for need in $(NEEDS); do \
+	    PATH=$$PATH:/usr/sbin:/sbin command -v $${need%%:*} >/dev/null || missing="$$missing $${need#*:}"; \
+	done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -q && RUNLEVEL=1 apt-get install -q -y --no-install-recommends $$missing; \
+	else \
+	    echo "missing here: $$missing (Debian 12 packages); tests that need them are skipped" >&2; \
+	    $(PYTHON) -c 'import ensurepip, venv'; \
 	fi

@@ -38,6 +38,7 @@ pub fn main() -> ExitCode {
         Command::Render(options) => return values::render(&args.global, options),
         Command::Explain(options) => return values::explain(&args.global, options),
         Command::Validate(options) => offline::validate(&args.global, options),
+        Command::Graph(options) => offline::graph(&args.global, options),
         Command::Plan(options) => offline::plan(&args.global, options),
         Command::Schema(options) => offline::schema(&args.global, options),
         Command::Health(options) => control::health(&args.global, options),

@@ -161,8 +161,11 @@ pub fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Opt
         _ => 3,
     };
     let folded = fold(found);
+    // A name much longer or shorter is not near, and that is cheap to see.
+    let alike = |name: &&str| name.len().abs_diff(found.len()) <= 4 * limit;
     names
         .into_iter()
+        .filter(alike)
         .map(|name| (strsim::damerau_levenshtein(&folded, &fold(name)), name))
         .filter(|(distance, name)| *distance <= limit && *distance < name.chars().count())
         .min_by_key(|(distance, _)| *distance)

@@ -4,6 +4,8 @@
 //! the same value, so that a dry run and a real one cannot differ. It is immutable, equal to another that does the
 //! same, and printable as text and JSON.
 
+pub mod diff;
+pub mod graph;
 pub mod show;
 
 use std::collections::{BTreeMap, BTreeSet};

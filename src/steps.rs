@@ -112,7 +112,10 @@ macro_rules! step_kinds {
 
             fn properties(defs: &mut Definitions) -> serde_json::Map<String, Json> {
                 let mut map = serde_json::Map::new();
-                $( map.extend($module::$Kind::properties(defs)); )*
+                // A key that two kinds have means the same in both; the first kind tells.
+                $( for (key, schema) in $module::$Kind::properties(defs) {
+                    map.entry(key).or_insert(schema);
+                } )*
                 map
             }
 

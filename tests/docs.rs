@@ -2,6 +2,8 @@
 //!
 //! `UPDATE=1 cargo nextest run` writes both anew; the diff is then read by a person.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

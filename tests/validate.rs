@@ -3,6 +3,8 @@
 //! `UPDATE=1 cargo nextest run` writes what is printed now; the diff is then read by a person. A first line
 //! `# args: …` gives further arguments.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -42,7 +42,7 @@ pub struct Global {
     )]
     pub config: PathBuf,
     /// Set a setting, above every source; may be given more than once
-    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = key_value)]
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = KeyValue)]
     pub set: Vec<(String, String)>,
     /// How the log is written: text on a terminal, else json
     #[arg(
@@ -107,6 +107,8 @@ pub enum Command {
     Validate(Validate),
     /// Say what `run` will do, step by step, with the origin of every setting
     Plan(Plan),
+    /// Draw a role for docs and reviews
+    Graph(Graph),
     /// Print a rendered template, secrets masked
     Render(Render),
     /// Say where a setting's value comes from, what it overrode, and who uses it
@@ -181,9 +183,29 @@ pub enum Findings {
 pub struct Plan {
     /// The role; by default every role
     pub role: Option<String>,
+    /// Say in words what a change means: from OTHER, an older roles.yaml, to this one
+    #[arg(long, value_name = "OTHER")]
+    pub diff: Option<PathBuf>,
     /// How the plan is written
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub format: Shown,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Graph {
+    /// The role
+    pub role: String,
+    /// How it is drawn
+    #[arg(long, value_name = "FORMAT", default_value = "mermaid")]
+    pub format: Drawing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Drawing {
+    /// A flowchart that GitHub and many wikis show
+    Mermaid,
+    /// A picture
+    Svg,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -338,10 +360,25 @@ pub struct Serve {
     pub max_receives: u32,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        // The text is not repeated: it may hold a secret.
-        _ => Err("expected KEY=VALUE".to_owned()),
+/// Reads `KEY=VALUE`. Its error does not repeat the text, which may hold a secret; clap's own would.
+#[derive(Debug, Clone)]
+struct KeyValue;
+
+impl clap::builder::TypedValueParser for KeyValue {
+    type Value = (String, String);
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _: Option<&clap::Arg>,
+        text: &std::ffi::OsStr,
+    ) -> Result<Self::Value, clap::Error> {
+        match text.to_str().and_then(|text| text.split_once('=')) {
+            Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+            _ => {
+                let wrong = clap::error::ErrorKind::ValueValidation;
+                Err(clap::Error::raw(wrong, "expected KEY=VALUE behind --set\n").with_cmd(command))
+            }
+        }
     }
 }

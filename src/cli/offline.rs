@@ -1,13 +1,17 @@
 //! The commands that need neither AWS nor the image: validate, plan, schema, completions.
 
+use std::path::Path;
+
 use clap::CommandFactory;
 
-use super::args::{Args, Findings, Global, Plan as PlanOptions, Schema, Shown, Validate};
-use super::load::{self, Loaded};
+use super::args::{
+    Args, Drawing, Findings, Global, Graph, Plan as PlanOptions, Schema, Shown, Validate,
+};
+use super::load;
 use super::{print, say, stderr_style, stdout_style};
 use crate::diag::{Diagnostics, Severity, github, json, nearest, sarif, text};
 use crate::outcome::Exit;
-use crate::plan::{Plan, show};
+use crate::plan::{Plan, diff, graph, show};
 use crate::roles::check::Depth;
 use crate::roles::gac::of_gac;
 use crate::roles::schema::of_roles;
@@ -38,43 +42,76 @@ pub fn validate(global: &Global, options: &Validate) -> Exit {
     Exit::OK
 }
 
-/// What a role, or each role, will do.
+/// What a role, or each role, will do; or what a change of it means.
 pub fn plan(global: &Global, options: &PlanOptions) -> Exit {
-    let loaded = load::load(&global.config, Depth::Whole);
-    let Loaded {
-        roles: Some(roles),
-        templates,
-        diagnostics,
-    } = &loaded
-    else {
-        return refuse(&loaded.diagnostics);
+    answer(|| {
+        let role = options.role.as_deref();
+        let plans = plans(&global.config, role)?;
+        if let Some(other) = &options.diff {
+            let old = plans_of_older(other, role)?;
+            print(&diff::text(&diff::changes(&old, &plans)));
+            return Ok(());
+        }
+        match (options.format, plans.as_slice()) {
+            (Shown::Text, plans) => {
+                let texts: Vec<String> = plans.iter().map(show::text).collect();
+                print(&texts.join("\n"));
+            }
+            (Shown::Json, [plan]) if role.is_some() => print(&pretty(plan)),
+            (Shown::Json, plans) => print(&pretty(plans)),
+        }
+        Ok(())
+    })
+}
+
+/// A role as a picture.
+pub fn graph(global: &Global, options: &Graph) -> Exit {
+    answer(|| {
+        for plan in plans(&global.config, Some(&options.role))? {
+            print(&match options.format {
+                Drawing::Mermaid => graph::mermaid(&plan),
+                Drawing::Svg => graph::svg(&plan),
+            });
+        }
+        Ok(())
+    })
+}
+
+/// Does what can end early with a code of its own.
+fn answer(work: impl FnOnce() -> Result<(), Exit>) -> Exit {
+    work().err().unwrap_or(Exit::OK)
+}
+
+/// The plan of one role, or of each; what is wrong has been said.
+fn plans(config: &Path, role: Option<&str>) -> Result<Vec<Plan>, Exit> {
+    let loaded = load::load(config, Depth::Whole);
+    let usable = loaded
+        .roles
+        .as_ref()
+        .filter(|_| !loaded.diagnostics.has_errors());
+    let Some(roles) = usable else {
+        return Err(refuse(&loaded.diagnostics));
     };
-    if diagnostics.has_errors() {
-        return refuse(diagnostics);
-    }
-    let names: Vec<&str> = match &options.role {
+    let names: Vec<&str> = match role {
         Some(role) => vec![role],
         None => roles.role_names().collect(),
     };
-    let mut plans = Vec::new();
-    for name in names {
-        match Plan::of(roles, name, templates) {
-            Some(plan) => plans.push(plan),
-            None => {
+    names
+        .into_iter()
+        .map(|name| {
+            Plan::of(roles, name, &loaded.templates).ok_or_else(|| {
                 say(&unknown_role(name, roles.role_names()));
-                return Exit::USAGE;
-            }
-        }
-    }
-    match (options.format, plans.as_slice()) {
-        (Shown::Text, plans) => {
-            let texts: Vec<String> = plans.iter().map(show::text).collect();
-            print(&texts.join("\n"));
-        }
-        (Shown::Json, [plan]) if options.role.is_some() => print(&pretty(plan)),
-        (Shown::Json, plans) => print(&pretty(plans)),
-    }
-    Exit::OK
+                Exit::USAGE
+            })
+        })
+        .collect()
+}
+
+/// The plans of an older file, in which a role may not be there yet.
+fn plans_of_older(config: &Path, role: Option<&str>) -> Result<Vec<Plan>, Exit> {
+    let mut plans = plans(config, None)?;
+    plans.retain(|plan| role.is_none_or(|role| plan.role == role));
+    Ok(plans)
 }
 
 /// The JSON Schema of roles.yaml, or of the GAC that it declares.

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::world::World;
 use crate::outcome::{Exit, RunError};
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, Stage};
 use crate::sys::process::Launch;
 use crate::sys::reaper::{Ended, Process, Spawned};
 use crate::sys::relay::frame::{Label, Stream};
@@ -62,8 +62,11 @@ pub async fn run_fed(
     let (process, relays) = relay(world, spawned, label);
     let run = guard(world, &process, limit, shutdown).await;
     feeding.abort();
-    // Both streams share the time.
-    let until = Instant::now() + LAST_WORDS;
+    // Both streams share the time; who asked twice does not wait for a pipe that a stranger holds open.
+    let until = match shutdown.stage() {
+        Stage::Killing(_) => Instant::now(),
+        Stage::Running | Stage::Stopping(_) => Instant::now() + LAST_WORDS,
+    };
     for relay in relays {
         relay
             .finish(until.saturating_duration_since(Instant::now()))

@@ -27,6 +27,16 @@ struct Cx<'a> {
     diagnostics: &'a mut Diagnostics,
     /// Settings that were offered instead of names that are not declared: somebody meant them.
     offered: BTreeSet<String>,
+    /// How many more names are looked for among names of the file.
+    searches: u32,
+}
+
+impl Cx<'_> {
+    /// Whether to look for the nearest name once more: a generated file may have as many wrong names as right ones.
+    fn may_search(&mut self) -> bool {
+        self.searches = self.searches.saturating_sub(1);
+        self.searches > 0
+    }
 }
 
 /// How much is checked.
@@ -46,6 +56,7 @@ pub fn check(roles: &Roles, templates: &Templates, depth: Depth, diagnostics: &m
         templates,
         diagnostics,
         offered: BTreeSet::new(),
+        searches: 100,
     };
     roles_are_there(&mut cx);
     settings::check(&mut cx);

@@ -38,12 +38,14 @@ pub struct Check<'a> {
 struct Gac {
     source: Source,
     entries: Vec<Entry>,
+    /// Which entry counts for a key: the last one.
+    last: BTreeMap<String, usize>,
 }
 
 impl Gac {
     /// The place of a key; the last one counts, as its value does.
     fn place(&self, name: &str) -> Option<Place> {
-        let entry = self.entries.iter().rfind(|entry| entry.name == name)?;
+        let entry = self.entries.get(*self.last.get(name)?)?;
         Some(self.source.place(entry.key.clone()))
     }
 }
@@ -51,11 +53,15 @@ impl Gac {
 /// Adds everything that is wrong with a GAC; `name` is the file's.
 pub fn check(name: &str, text: &Secret, check: Check<'_>, diagnostics: &mut Diagnostics) {
     let settings = &check.roles.file.settings;
-    let placeholders = settings.sources.iter().filter_map(|source| match source {
-        SourceSpec::Secret(source) => source.placeholder.as_ref()?.literal(),
-        _ => None,
-    });
-    let placeholder = placeholders.last();
+    let mut placeholders = settings
+        .sources
+        .iter()
+        .rev()
+        .filter_map(|source| match source {
+            SourceSpec::Secret(source) => source.placeholder.as_ref()?.literal(),
+            _ => None,
+        });
+    let placeholder = placeholders.next();
     let origin = Origin::SecretFile(name.to_owned());
     // serde_json tells lines by LF, as we do, and knows no byte order mark.
     let plain = text
@@ -72,6 +78,11 @@ pub fn check(name: &str, text: &Secret, check: Check<'_>, diagnostics: &mut Diag
     let entries = json::entries(plain);
     let gac = Gac {
         source: Source::new(name, json::masked(plain, &entries)),
+        last: entries
+            .iter()
+            .enumerate()
+            .map(|(at, e)| (e.name.clone(), at))
+            .collect(),
         entries,
     };
     duplicates(&gac, diagnostics);
@@ -127,6 +138,7 @@ fn duplicates(gac: &Gac, diagnostics: &mut Diagnostics) {
 
 fn unknown(gac: &Gac, settings: &Settings, diagnostics: &mut Diagnostics) {
     let mut seen = BTreeSet::new();
+    let mut searches = 0;
     for entry in &gac.entries {
         let name = entry.name.as_str();
         if !seen.insert(name) {
@@ -138,7 +150,8 @@ fn unknown(gac: &Gac, settings: &Settings, diagnostics: &mut Diagnostics) {
                 let message = format!("no setting `{name}` is declared, so nothing reads this");
                 let diagnostic = Diagnostic::new(Code::GacUnknown, place, message);
                 let free = settings.keys.keys().map(String::as_str);
-                let free = free.filter(|key| gac.place(key).is_none());
+                searches += 1;
+                let free = free.filter(|key| searches < 100 && gac.place(key).is_none());
                 diagnostics.push(match nearest(name, free) {
                     Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
                     None => diagnostic,
@@ -251,6 +264,8 @@ fn of_problem(
                     .help("write it as a JSON text; what reads it can read JSON out of that"),
             );
         }
+        // A name that is not declared is told where it stands.
+        Problem::Expression { fault, .. } if fault.code == Code::UnknownSetting => {}
         Problem::Expression { name, fault } => {
             let place = declared(name);
             let message = format!(

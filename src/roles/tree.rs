@@ -6,7 +6,9 @@
 
 mod syntax;
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::OnceLock;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::Spanned;
@@ -31,7 +33,33 @@ pub struct Node {
     pub value: Value,
     /// Where it is used; for a mapping or a list, where it begins.
     pub place: Place,
+    index: Index,
 }
+
+/// Where the keys of a long mapping are; made when first asked, and a part of no comparison.
+#[derive(Default)]
+struct Index(OnceLock<HashMap<String, usize>>);
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Index")
+    }
+}
+
+impl Clone for Index {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Index {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+/// From so many keys on an index is faster than looking at each.
+const LONG: usize = 16;
 
 /// What a [`Node`] is.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,7 +120,17 @@ impl Node {
 
     /// Key and value under `key`, if this is a mapping that has it.
     pub fn entry(&self, key: &str) -> Option<&(Key, Node)> {
-        self.entries().iter().find(|(k, _)| k.name == key)
+        let entries = self.entries();
+        if entries.len() < LONG {
+            return entries.iter().find(|(k, _)| k.name == key);
+        }
+        let index = self.index.0.get_or_init(|| {
+            let places = entries.iter().enumerate();
+            places
+                .map(|(at, (key, _))| (key.name.clone(), at))
+                .collect()
+        });
+        entries.get(*index.get(key)?)
     }
 
     /// The node at a path of keys and list indexes.
@@ -167,6 +205,7 @@ impl Node {
         Node {
             value,
             place: place.clone(),
+            index: Index::default(),
         }
     }
 }
@@ -239,7 +278,11 @@ fn node(raw: Spanned<Raw>, source: &Source, diagnostics: &mut Diagnostics) -> No
         ),
         Raw::Map(entries) => Value::Map(map(entries, source, diagnostics)),
     };
-    Node { value, place }
+    Node {
+        value,
+        place,
+        index: Index::default(),
+    }
 }
 
 fn map(
@@ -248,7 +291,7 @@ fn map(
     diagnostics: &mut Diagnostics,
 ) -> Vec<(Key, Node)> {
     let mut map: Vec<(Key, Node)> = Vec::with_capacity(entries.len());
-    let mut first = std::collections::HashMap::new();
+    let mut first = HashMap::new();
     for (key, value) in entries {
         let Some(key) = self::key(key, source, diagnostics) else {
             continue;

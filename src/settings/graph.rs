@@ -1,8 +1,9 @@
 //! Which setting needs which, from the declarations alone: order, rings, reach and taint.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::spec::{Kind, Settings, SourceSpec};
+use crate::order::Order;
 
 /// The declared settings and what each is made of.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,37 +93,20 @@ impl Graph {
         reached
     }
 
-    /// Every ring of settings that are made of one another, each once, its smallest name first.
+    /// Every ring of settings that are made of one another, no setting in two of them, its smallest name first.
     pub fn rings(&self) -> Vec<Vec<String>> {
-        let mut rings = Vec::new();
-        let mut done = BTreeSet::new();
-        for start in self.needs.keys() {
-            let mut trail = Vec::new();
-            self.walk(start, &mut trail, &mut done, &mut rings);
+        let names = self.needs.keys().map(String::as_str);
+        let edges = self
+            .needs
+            .iter()
+            .flat_map(|(name, needs)| needs.iter().map(move |need| (name.as_str(), need.as_str())));
+        match Order::new(names, edges) {
+            Ok(_) => Vec::new(),
+            Err(rings) => rings
+                .into_iter()
+                .map(|ring| ring.0.into_iter().map(str::to_owned).collect())
+                .collect(),
         }
-        rings
-    }
-
-    fn walk(
-        &self,
-        name: &str,
-        trail: &mut Vec<String>,
-        done: &mut BTreeSet<String>,
-        rings: &mut Vec<Vec<String>>,
-    ) {
-        if let Some(at) = trail.iter().position(|seen| seen == name) {
-            rings.push(trail[at..].to_vec());
-            return;
-        }
-        if done.contains(name) {
-            return;
-        }
-        trail.push(name.to_owned());
-        for need in self.needs(name) {
-            self.walk(need, trail, done, rings);
-        }
-        trail.pop();
-        done.insert(name.to_owned());
     }
 
     /// `wanted` in an order in which each comes after what it is made of; rings are left out.
@@ -140,21 +124,25 @@ impl Graph {
     }
 }
 
-/// Adds names to `set` until the rule adds none.
+/// Adds names to `set` until the rule adds none. A name is asked for again only when something that it is made of was
+/// added: the rules look at nothing else.
 fn grow(
     set: &mut BTreeSet<String>,
     needs: &BTreeMap<String, Vec<String>>,
     mut rule: impl FnMut(&str, &[String], &BTreeSet<String>) -> bool,
 ) {
-    loop {
-        let before = set.len();
-        for (name, needs) in needs {
-            if !set.contains(name) && rule(name, needs, set) {
-                set.insert(name.clone());
-            }
+    let mut users: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, needs) in needs {
+        for need in needs {
+            users.entry(need).or_default().push(name);
         }
-        if set.len() == before {
-            return;
+    }
+    let mut open: VecDeque<&str> = needs.keys().map(String::as_str).collect();
+    while let Some(name) = open.pop_front() {
+        let Some(own) = needs.get(name) else { continue };
+        if !set.contains(name) && rule(name, own, set) {
+            set.insert(name.to_owned());
+            open.extend(users.get(name).into_iter().flatten());
         }
     }
 }

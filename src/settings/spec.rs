@@ -59,7 +59,7 @@ record! {
         connect_timeout: Period = "3s",
         /// How long one try may take.
         attempt_timeout: Period = "8s",
-        /// How long all tries together may take.
+        /// How long all tries for the secret together may take, by default 30s.
         timeout: Period = "30s",
     }
 }
@@ -73,7 +73,7 @@ record! {
         key: String => "APP_VERSION",
         /// Whether the program may be missing or fail.
         optional: bool = false => true,
-        /// How long the program may take.
+        /// How long the program may take, by default 10s.
         timeout: Period = "10s",
     }
 }
@@ -145,8 +145,17 @@ impl Shape for SourceSpec {
     fn schema(defs: &mut Definitions) -> Json {
         defs.reference("Source", |defs| {
             let mut properties = FileSource::properties(defs);
-            properties.extend(SecretSource::properties(defs));
-            properties.extend(CommandSource::properties(defs));
+            for (key, second) in SecretSource::properties(defs)
+                .into_iter()
+                .chain(CommandSource::properties(defs))
+            {
+                match properties.get_mut(&key) {
+                    None => {
+                        properties.insert(key, second);
+                    }
+                    Some(first) => both(first, &second),
+                }
+            }
             json!({
                 "description": "A source of values: `environment`, or a mapping with `file`, `secret` or `command`.",
                 "type": ["string", "object"],
@@ -156,6 +165,17 @@ impl Shape for SourceSpec {
                 "minProperties": 1,
             })
         })
+    }
+}
+
+/// A key that two kinds of source have: what it means for the one and for the other.
+fn both(first: &mut Json, second: &Json) {
+    let about = [&*first, second].map(|key| key["description"].as_str().unwrap_or_default());
+    first["description"] = json!(about.join(" "));
+    if first.get("default") != second.get("default")
+        && let Json::Object(first) = first
+    {
+        first.remove("default");
     }
 }
 

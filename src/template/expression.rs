@@ -135,6 +135,7 @@ impl Expression {
             )
             .help("write the name of a setting, such as ${BS_ENV}"));
         }
+        fits(source, &tokens)?;
         let compiled = ENVIRONMENT
             .compile_expression(source)
             .map_err(|error| syntax(source, &error))?;
@@ -194,7 +195,10 @@ impl Expression {
 
     fn lookup(&self, scope: Scope<'_>) -> Result<Item, Fault> {
         let name = self.source.trim();
-        scope(name).ok_or_else(|| self.fault(format!("`{name}` is not defined")))
+        scope(name).ok_or_else(|| {
+            let message = format!("`{name}` is not defined");
+            Fault::new(Code::UnknownSetting, 0..self.source.len(), message)
+        })
     }
 
     fn value(&self, scope: Scope<'_>) -> Result<Value, Fault> {
@@ -269,12 +273,43 @@ impl Condition {
     }
 }
 
+/// Words and signs that one expression may have, and how deep they may nest: the parser's stack has an end.
+const MAX_TOKENS: usize = 500;
+const MAX_DEPTH: usize = 30;
+
+fn fits(source: &str, tokens: &[(Kind, Range<usize>)]) -> Result<(), Fault> {
+    let mut depth = 0_usize;
+    let mut deepest = 0;
+    // Brackets, and what stands before its operand and so nests in a row.
+    let mut row = 0;
+    for (_, range) in tokens {
+        match &source[range.clone()] {
+            "(" | "[" | "{" => depth += 1,
+            ")" | "]" | "}" => depth = depth.saturating_sub(1),
+            "not" | "-" | "if" | "else" | "**" => row += 1,
+            _ => {}
+        }
+        deepest = deepest.max(depth + row);
+    }
+    if tokens.len() <= MAX_TOKENS && deepest <= MAX_DEPTH {
+        return Ok(());
+    }
+    Err(Fault::new(
+        Code::ExpressionSyntax,
+        0..source.len(),
+        "the expression is too long or too deep",
+    )
+    .help("make a setting of a part of it, with `value:`"))
+}
+
 /// The parser's error in our words.
 fn syntax(source: &str, error: &minijinja::Error) -> Fault {
     let range = error
         .range()
-        .filter(|range| range.end <= source.len())
+        .filter(|range| range.start <= range.end && range.end <= source.len())
         .unwrap_or(0..source.len());
+    // The parser may point into a character.
+    let range = source.floor_char_boundary(range.start)..source.ceil_char_boundary(range.end);
     let detail = error.detail().unwrap_or("this is not an expression");
     let tokens = scan::tokens(source);
     let word = |at: &Range<usize>| &source[at.clone()];

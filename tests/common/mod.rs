@@ -52,7 +52,7 @@ impl Place {
 
     /// One with this roles.yaml, behind `version: 1`.
     pub fn with(roles: &str) -> Self {
-        Self::empty().file("roles.yaml", &format!("version: 1\n{roles}"))
+        Self::empty().file("roles.yaml", format!("version: 1\n{roles}"))
     }
 
     /// One whose only role `r` has these steps, each a line of YAML.
@@ -135,6 +135,22 @@ impl Place {
         command.args(args);
         self.prepare(&mut command);
         command
+    }
+
+    /// The role `r`, played by nobody (uid 65534), which takes root to become.
+    pub fn play_as_nobody(&self) -> Ended {
+        // The build's own folder may be closed to others. A copy made by this process could be "busy": a child that
+        // another test forks meanwhile would hold it open for writing.
+        let copy = self.path("runner");
+        let copied = Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_runner"))
+            .arg(&copy)
+            .status();
+        assert!(copied.is_ok_and(|status| status.success()));
+        let mut command = Command::new(copy);
+        command.args(["run", "r"]).uid(65534).gid(65534);
+        self.prepare(&mut command);
+        Running::start(command).wait()
     }
 
     /// Gives a command this folder and this environment.

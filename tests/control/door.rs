@@ -23,7 +23,7 @@ fn socket(place: &Place) -> PathBuf {
 
 fn up(place: &Place) -> Running {
     let running = place.start(&["run", "r"]);
-    wait_health(place, &["healthy\n"]);
+    wait_health(place, "healthy", &[]);
     running
 }
 
@@ -105,7 +105,7 @@ fn another_user_is_answered_by_nobody_whatever_the_mode_says() {
     assert_eq!(asked_as_nobody(&socket(&place)), "refused by the mode");
     fs::set_permissions(socket(&place), fs::Permissions::from_mode(0o777)).expect("it is ours");
     assert_eq!(asked_as_nobody(&socket(&place)), "not answered");
-    wait_health(&place, &["healthy\n"]);
+    wait_health(&place, "healthy", &[]);
     running.stop().expect(0, "SIGTERM");
 }
 
@@ -224,7 +224,7 @@ fn strange_questions_are_answered_and_silent_askers_hold_nobody_up() {
     let mut half = UnixStream::connect(socket(&place)).expect("somebody listens");
     half.write_all(b"{\"request\":").expect("it is read");
     drop(half);
-    wait_health(&place, &["healthy\n"]);
+    wait_health(&place, "healthy", &[]);
     running.stop().expect(0, "SIGTERM");
 }
 

@@ -1,7 +1,7 @@
 //! Health and status over the life of a role.
 
 use crate::common::Place;
-use crate::{member, remove, role, status, touch, wait_for, wait_health};
+use crate::{member, remove, role, status, touch, wait_health, wait_status};
 
 /// A shell that sleeps in small pieces, so that its traps run soon.
 const REST: &str = "while :; do sleep 0.02; done";
@@ -28,7 +28,7 @@ fn health_over_the_life_of_a_role() {
 
     let running = place.start(&["run", "r"]);
     running.wait_event("step-started");
-    wait_health(&place, &["starting\n", "step 1 of 1, `the gate`"]);
+    wait_health(&place, "starting", &["step 1 of 1, `the gate`"]);
     let at_start = status(&place);
     assert_eq!(at_start["role"], "r");
     assert_eq!(at_start["phase"], "steps");
@@ -36,15 +36,15 @@ fn health_over_the_life_of_a_role() {
     assert_eq!(at_start["pid"], running.pid());
 
     touch(&place, "go");
-    wait_health(&place, &["starting\n", "app is not ready yet", "of 1m"]);
+    wait_health(&place, "starting", &["app is not ready yet", "of 1m"]);
     touch(&place, "ready");
-    assert_eq!(wait_health(&place, &["healthy\n"]), "healthy\n");
+    assert_eq!(wait_health(&place, "healthy", &[]), "healthy\n");
 
     touch(&place, "hung");
-    wait_health(&place, &["unhealthy\n", "app does not answer its liveness"]);
+    wait_health(&place, "unhealthy", &["app does not answer its liveness"]);
     remove(&place, "hung");
     touch(&place, "leave");
-    assert_eq!(wait_health(&place, &["healthy\n"]), "healthy\n");
+    assert_eq!(wait_health(&place, "healthy", &[]), "healthy\n");
     let back = status(&place);
     assert_eq!(member(&back, "app", None)["restarts"], 1, "{back:#}");
 
@@ -52,7 +52,8 @@ fn health_over_the_life_of_a_role() {
     running.signal(libc::SIGTERM);
     wait_health(
         &place,
-        &["stopping\n", "SIGTERM was received", "waiting for app"],
+        "stopping",
+        &["SIGTERM was received", "waiting for app"],
     );
     let stopping = status(&place);
     assert_eq!(stopping["phase"], "stopping");
@@ -63,9 +64,8 @@ fn health_over_the_life_of_a_role() {
         "{stopping:#}"
     );
     assert_eq!(member(&stopping, "app", None)["state"], "stopping");
-    wait_for(
+    wait_status(
         &place,
-        "status",
         &["stopping: SIGTERM was received; waiting for app; killed in"],
     );
     touch(&place, "leave");
@@ -90,11 +90,7 @@ fn status_says_of_every_member_where_it_stands_and_what_comes_next() {
     );
     let running = place.start(&["run", "r"]);
     running.wait_event("run-failed");
-    wait_for(
-        &place,
-        "status",
-        &["1 run, last success", "exited with code 3"],
-    );
+    wait_status(&place, &["1 run, last success", "exited with code 3"]);
     let status = status(&place);
 
     let app = member(&status, "app", Some(1));
@@ -160,7 +156,7 @@ fn a_service_that_never_becomes_ready_is_unhealthy_and_lives_on() {
         ],
     );
     let running = place.start(&["run", "r"]);
-    wait_health(&place, &["unhealthy\n", "app has not become ready in "]);
+    wait_health(&place, "unhealthy", &["app has not become ready in "]);
     assert_eq!(member(&status(&place), "app", None)["state"], "running");
     running.stop().expect(0, "SIGTERM");
 }
@@ -174,7 +170,8 @@ fn a_restart_storm_is_unhealthy() {
     let running = place.start(&["run", "r"]);
     wait_health(
         &place,
-        &["unhealthy\n", "app has been restarted ", " in a row"],
+        "unhealthy",
+        &["app has been restarted ", " in a row"],
     );
     running.stop().expect(0, "SIGTERM");
 }
@@ -186,7 +183,7 @@ fn a_loop_is_unhealthy_by_its_failures_or_by_the_age_of_its_success() {
         &["command: [\"false\"]"],
     );
     let running = place.start(&["run", "r"]);
-    wait_health(&place, &["unhealthy\nl failed ", " times in a row: "]);
+    wait_health(&place, "unhealthy", &["l failed ", " times in a row: "]);
     running.stop().expect(0, "SIGTERM");
 
     let place = Place::looping(
@@ -196,12 +193,13 @@ fn a_loop_is_unhealthy_by_its_failures_or_by_the_age_of_its_success() {
     let running = place.start(&["run", "r"]);
     wait_health(
         &place,
-        &["unhealthy\nl has not succeeded in ", "at most 220ms"],
+        "unhealthy",
+        &["l has not succeeded in ", "at most 220ms"],
     );
     touch(&place, "good");
-    wait_health(&place, &["healthy\n"]);
+    wait_health(&place, "healthy", &[]);
     remove(&place, "good");
-    wait_health(&place, &["unhealthy\nl last succeeded "]);
+    wait_health(&place, "unhealthy", &["l last succeeded "]);
     running.stop().expect(0, "SIGTERM");
 }
 
@@ -210,7 +208,7 @@ fn a_role_of_steps_alone_is_healthy_while_they_run() {
     let place = Place::steps(&["{name: gate, wait: {file: go, interval: 10ms}, timeout: 60s}"]);
     let running = place.start(&["run", "r"]);
     running.wait_event("step-started");
-    assert!(wait_health(&place, &["healthy\n"]).contains("note: step 1 of 1, `gate`"));
+    assert!(wait_health(&place, "healthy", &[]).contains("note: step 1 of 1, `gate`"));
     touch(&place, "go");
     running.wait().expect(0, "all its steps have run");
 }
@@ -227,6 +225,6 @@ fn what_waits_for_what_can_never_be_ends_the_role_if_it_is_essential() {
     let other = "other: {command: [sleep, \"1000\"]}";
     let place = role("stop_timeout: 30s", &[failed, &side, other]);
     let running = place.start(&["run", "r"]);
-    wait_health(&place, &["healthy\n", &format!("note: {why}")]);
+    wait_health(&place, "healthy", &[&format!("note: {why}")]);
     running.stop().expect(0, "SIGTERM");
 }

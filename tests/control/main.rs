@@ -18,18 +18,18 @@ use std::time::{Duration, Instant};
 use common::{DEADLINE, Ended, Place};
 use serde_json::Value as Json;
 
-/// Asks until the answer's text holds all of these, and gives it with its exit code.
+/// Asks until the answer is what is wanted, and gives it.
 #[track_caller]
-fn wait_for(place: &Place, command: &str, wanted: &[&str]) -> Ended {
+fn wait_until(place: &Place, command: &str, is_wanted: impl Fn(&str) -> bool) -> Ended {
     let started = Instant::now();
     loop {
         let answer = place.run(&[command]);
-        if wanted.iter().all(|text| answer.stdout.contains(text)) {
+        if is_wanted(&answer.stdout) {
             return answer;
         }
         assert!(
             started.elapsed() < DEADLINE,
-            "no {wanted:?} in\n{}{}",
+            "still\n{}{}",
             answer.stdout,
             answer.stderr
         );
@@ -37,11 +37,21 @@ fn wait_for(place: &Place, command: &str, wanted: &[&str]) -> Ended {
     }
 }
 
-/// Waits until health says this, and checks its exit code.
+/// Waits until the status holds all of these texts.
 #[track_caller]
-fn wait_health(place: &Place, wanted: &[&str]) -> String {
-    let answer = wait_for(place, "health", wanted);
-    let expected = i32::from(!answer.stdout.starts_with("healthy\n"));
+fn wait_status(place: &Place, wanted: &[&str]) -> String {
+    let is_wanted = |text: &str| wanted.iter().all(|wanted| text.contains(wanted));
+    wait_until(place, "status", is_wanted).stdout
+}
+
+/// Waits until health is this and says all of these texts, and checks its exit code.
+#[track_caller]
+fn wait_health(place: &Place, state: &str, wanted: &[&str]) -> String {
+    let is_wanted = |text: &str| {
+        text.lines().next() == Some(state) && wanted.iter().all(|wanted| text.contains(wanted))
+    };
+    let answer = wait_until(place, "health", is_wanted);
+    let expected = i32::from(state != "healthy");
     assert_eq!(answer.code, Some(expected), "{}", answer.stdout);
     answer.stdout
 }

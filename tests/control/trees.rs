@@ -1,7 +1,7 @@
 //! What a service leaves behind, and whom it holds up.
 
 use crate::common::{Place, wait_gone};
-use crate::{member, role, status, touch, wait_for, wait_health};
+use crate::{member, role, status, touch, wait_health, wait_status};
 
 fn number(place: &Place, name: &str) -> i32 {
     let text = place.wait_lines(name, 1);
@@ -31,8 +31,7 @@ fn a_daemon_that_left_its_group_is_killed_when_its_service_ends_and_restart_deci
         message,
         format!("left processes behind; killed pid {stray}")
     );
-    let next = wait_for(&place, "status", &["backoff", "exited with code 0"]);
-    assert!(next.stdout.contains("restarts in "), "{}", next.stdout);
+    wait_status(&place, &["backoff", "exited with code 0", "restarts in "]);
     running.stop().expect(0, "SIGTERM");
 }
 
@@ -52,7 +51,7 @@ fn a_process_of_one_service_is_no_stray_of_another() {
     running.wait_stdout("says/0");
     running.wait_stdout("says/1");
     touch(&place, "go");
-    wait_for(&place, "status", &["succeeded"]);
+    wait_status(&place, &["succeeded"]);
     assert!(crate::common::lives(daemon));
     let ended = running.stop();
     ended.expect(0, "SIGTERM");
@@ -76,7 +75,7 @@ fn one_replica_that_keeps_dying_holds_up_nobody_for_ever() {
         ],
     );
     let running = place.start(&["run", "r"]);
-    wait_for(&place, "status", &["front "]);
+    wait_status(&place, &["front "]);
     let started = std::time::Instant::now();
     while member(&status(&place), "front", None)["state"] != "running" {
         assert!(
@@ -100,10 +99,10 @@ fn probes_run_as_their_service_does_and_go_on_while_its_dependents_stop() {
     )
     .file("deep/here", "");
     let running = place.start(&["run", "r"]);
-    wait_health(&place, &["healthy\n"]);
+    wait_health(&place, "healthy", &[]);
     assert!(place.wait_lines("deep/asked", 1).starts_with("hello\n"));
     running.signal(libc::SIGTERM);
-    wait_health(&place, &["stopping\n", "waiting for front"]);
+    wait_health(&place, "stopping", &["waiting for front"]);
     let count = place.read("deep/asked").lines().count();
     place.wait_lines("deep/asked", count + 5);
     assert_eq!(member(&status(&place), "app", None)["state"], "running");

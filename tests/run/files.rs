@@ -149,12 +149,7 @@ fn a_folder_that_may_not_be_written() {
         return;
     }
     let place = Place::steps(&["random: { destination: folder/out }"]).file("folder/out", "old");
-    let copy = place.path("runner");
-    fs::copy(env!("CARGO_BIN_EXE_runner"), &copy).expect("a copy that nobody may run");
-    let mut command = Command::new(copy);
-    command.args(["run", "r"]).uid(65534).gid(65534);
-    place.prepare(&mut command);
-    Running::start(command).wait().expect(
+    place.play_as_nobody().expect(
         77,
         "cannot write `folder/out`: no new file in directory `folder`: permission denied",
     );

@@ -1,5 +1,7 @@
 //! Who waits for whom: the other must be there, must be able to be ready, and must not wait back.
 
+use std::collections::HashMap;
+
 use indexmap::IndexMap;
 
 use super::Cx;
@@ -44,8 +46,9 @@ pub fn members(role: &Role) -> Vec<Member<'_>> {
 
 /// A role's members share one space of names: status, logs and `depends_on` know them by name alone.
 fn names(cx: &mut Cx<'_>, role: &str, members: &[Member<'_>]) {
-    for (at, (kind, name, _)) in members.iter().enumerate() {
-        if let Some((first, _, _)) = members[..at].iter().find(|(_, other, _)| other == name) {
+    let mut seen: HashMap<&str, &str> = HashMap::new();
+    for (kind, name, _) in members {
+        if let Some(first) = seen.get(name) {
             cx.diagnostics.push(
                 Diagnostic::new(
                     Code::DuplicateKey,
@@ -57,6 +60,8 @@ fn names(cx: &mut Cx<'_>, role: &str, members: &[Member<'_>]) {
                     "first defined here",
                 ),
             );
+        } else {
+            seen.insert(*name, *kind);
         }
     }
 }
@@ -78,7 +83,8 @@ fn dependency_fits(cx: &mut Cx<'_>, role: &Role, path: &[&str; 6], condition: De
             format!("the role `{role_name}` has no member `{needed}`"),
         );
         let known = members(role).into_iter().map(|(_, name, _)| name);
-        cx.diagnostics.push(match nearest(needed, known) {
+        let near = cx.may_search().then(|| nearest(needed, known)).flatten();
+        cx.diagnostics.push(match near {
             Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
             None => diagnostic,
         });

@@ -84,7 +84,10 @@ fn seen(path: &[&str]) -> Option<&'static str> {
         Some(&("url" | "http" | "tcp" | "queue" | "endpoint" | "dead_letter")) => {
             Some("in an address, which logs on both sides show")
         }
-        Some(&("name" | "destination" | "source" | "file")) => Some("in the log"),
+        Some(
+            &("name" | "destination" | "source" | "file" | "working_dir" | "user" | "owner"
+            | "group" | "region" | "secret" | "select"),
+        ) => Some("in the log"),
         _ => None,
     }
 }

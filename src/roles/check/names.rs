@@ -48,8 +48,10 @@ impl Cx<'_> {
             place.clone(),
             format!("the setting `{name}` is not declared"),
         );
+        let search = self.may_search();
         let keys = self.roles.file.settings.keys.keys().map(String::as_str);
-        let near = nearest(name, keys.chain(reserved.iter().copied())).map(str::to_owned);
+        let names = keys.chain(reserved.iter().copied()).filter(|_| search);
+        let near = nearest(name, names).map(str::to_owned);
         let elsewhere = place.source != self.roles.tree.place.source;
         self.diagnostics.push(match &near {
             Some(near) => diagnostic.label(format!("did you mean `{near}`?")),

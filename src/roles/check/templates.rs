@@ -6,6 +6,7 @@ use super::Cx;
 use crate::diag::{Code, Diagnostic};
 use crate::roles::scalar::Text;
 use crate::source::Source;
+use crate::steps::Step;
 use crate::template::file::File;
 
 pub fn check(cx: &mut Cx<'_>) {
@@ -100,11 +101,23 @@ fn destinations(cx: &mut Cx<'_>) {
             );
         }
     }
+    let mut of_role: BTreeMap<&str, Vec<&Step>> = BTreeMap::new();
+    let mut shared = Vec::new();
+    for (at, step) in &steps {
+        match at[0].as_str() {
+            "startup" => shared.push(*step),
+            _ => of_role.entry(&at[1]).or_default().push(step),
+        }
+    }
     for role in roles.role_names() {
+        let own = of_role.remove(role).unwrap_or_default();
+        if own.is_empty() && Some(role) != roles.role_names().next() {
+            // What the shared steps do to one another is told for the first role.
+            continue;
+        }
         let mut written: BTreeMap<String, &Text> = BTreeMap::new();
-        for (at, step) in &steps {
-            let mine = at[0] == "startup" || at[1] == role;
-            let Some(destination) = step.kind.destination().filter(|_| mine) else {
+        for step in shared.iter().chain(&own) {
+            let Some(destination) = step.kind.destination() else {
                 continue;
             };
             if step.common.r#if.is_some() || destination.raw.is_empty() {

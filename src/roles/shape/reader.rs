@@ -30,8 +30,18 @@ pub enum Used {
 impl Use {
     /// Each name that it uses, with the place.
     pub fn names(&self) -> Vec<(String, Place)> {
+        // Looked for once: a text may have a hundred thousand names.
+        let offset = self
+            .place
+            .text()
+            .find(&self.raw)
+            .filter(|_| !self.raw.is_empty());
         let at = |(name, range): (&str, std::ops::Range<usize>)| {
-            (name.to_owned(), inside(&self.place, &self.raw, range))
+            let place = match offset {
+                Some(offset) => self.place.part(range.start + offset..range.end + offset),
+                None => self.place.clone(),
+            };
+            (name.to_owned(), place)
         };
         match &self.text {
             Used::Template(template) => template.names().map(at).collect(),

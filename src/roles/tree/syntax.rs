@@ -2,6 +2,8 @@
 //!
 //! Most of these mistakes are one of few traps, which are looked for in the text around the place.
 
+use std::ops::Range;
+
 use serde_yaml::Error;
 
 use crate::diag::{Code, Diagnostic};
@@ -75,7 +77,7 @@ fn tab(source: &Source, place: &Place) -> Option<Diagnostic> {
 }
 
 fn documents(source: &Source, place: Place) -> Diagnostic {
-    let before = &source.text()[..place.range.start];
+    let before = cut(source.text(), 0..place.range.start);
     let mark = before.rfind("\n---").map(|at| source.place(at + 1..at + 4));
     Diagnostic::new(
         Code::YamlSyntax,
@@ -94,7 +96,7 @@ fn trap(source: &Source, place: &Place) -> Option<Diagnostic> {
     };
     let line = source.line(place.start().0);
     // `{ value: ${X} }`: the parser stops at the brace behind the dollar, or later in what it takes for a mapping.
-    let dollar = text[line.start..(at + 1).min(line.end).max(line.start)]
+    let dollar = cut(text, line.start..(at + 1).min(line.end).max(line.start))
         .rfind("${")
         .map(|found| line.start + found)
         .filter(|dollar| is_bare(&text[line.start..*dollar]) && bracket(text, *dollar).is_some());
@@ -119,7 +121,7 @@ fn trap(source: &Source, place: &Place) -> Option<Diagnostic> {
     }
     // A character that YAML does not have; the parser names the start of its scalar.
     let strange = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{85}');
-    let token = &text[at..line.end.max(at)];
+    let token = cut(text, at..line.end.max(at));
     if let Some((found, c)) = token.char_indices().find(|(_, c)| strange(*c)) {
         let place = source.place(at + found..at + found + c.len_utf8());
         let message = format!(
@@ -133,9 +135,17 @@ fn trap(source: &Source, place: &Place) -> Option<Diagnostic> {
     None
 }
 
+/// A part of a text; a character that the range would cut is taken whole.
+fn cut(text: &str, range: Range<usize>) -> &str {
+    let end = text.ceil_char_boundary(range.end);
+    &text[text.floor_char_boundary(range.start.min(end))..end]
+}
+
 /// Whether the quotes before a place in its line are all closed.
 fn is_bare(before: &str) -> bool {
-    before.matches('"').count() % 2 == 0 && before.matches('\'').count() % 2 == 0
+    ['"', '\'']
+        .iter()
+        .all(|quote| before.matches(*quote).count().is_multiple_of(2))
 }
 
 /// The plain text directly before a place.
@@ -150,7 +160,7 @@ fn bracket(text: &str, to: usize) -> Option<usize> {
     let mut quote = None;
     let mut before = '\n';
     let mut comment = false;
-    let text = &text[..to];
+    let text = cut(text, 0..to);
     for (at, c) in text.char_indices() {
         match (quote, c) {
             (_, '\n') if comment => comment = false,
@@ -162,7 +172,9 @@ fn bracket(text: &str, to: usize) -> Option<usize> {
             (Some(q), c) if c == q => quote = None,
             (Some(_), _) => {}
             // A quote opens a text only where a value can begin: `it's` has none.
-            (None, '\'' | '"') if matches!(before, ' ' | '\n' | '[' | '{' | ',' | ':') => {
+            (None, '\'' | '"')
+                if matches!(before, ' ' | '\n' | '[' | '{' | ',' | ':') || before == c =>
+            {
                 quote = Some(c);
             }
             (None, '#') if matches!(before, ' ' | '\n' | '\t') => comment = true,
@@ -179,6 +191,70 @@ fn bracket(text: &str, to: usize) -> Option<usize> {
     open.pop()
 }
 
+/// What the parser says, what we say, and the cure.
+const PLAIN: &[(&[&str], &str, &str)] = &[
+    (
+        &["mapping values are not allowed", "illegal placement of ':'"],
+        "a `:` that would make a key, where no key can be",
+        "put the value in quotes if the colon belongs to it; if not, look at the indentation",
+    ),
+    (
+        &["misplaced bracket"],
+        "this bracket closes nothing",
+        "remove it, or open it before",
+    ),
+    (
+        &["block sequence entries"],
+        "a list with `- ` cannot begin on the line of its key",
+        "begin it on the next line, or write it as [a, b]",
+    ),
+    (
+        &[
+            "invalid u64",
+            "invalid i64",
+            "invalid bool",
+            "invalid float",
+        ],
+        "a value that does not fit its tag",
+        "remove the tag (`!!…`)",
+    ),
+    (
+        &["unknown anchor"],
+        "an alias of an anchor that is not there",
+        "an alias `*name` stands for what was marked with `&name` above; put it in quotes if it is a text",
+    ),
+    (
+        &[
+            "did not find expected key",
+            "expected '-' indicator",
+            "simple key",
+            "indent",
+        ],
+        "this line does not fit the indentation above it",
+        "the entries of one list or mapping begin in the same column, and each key ends in `:`",
+    ),
+    (
+        &["escape"],
+        "an escape that double quotes do not have",
+        "write `\\\\` for a backslash, or use single quotes",
+    ),
+    (
+        &["expected ',' or"],
+        "a `,` or the closing bracket is missing here",
+        "two entries have a comma between them",
+    ),
+    (
+        &[
+            "cannot start any token",
+            "reserved",
+            "unexpected character",
+            "any token",
+        ],
+        "a value cannot begin with this character",
+        "put the value in quotes",
+    ),
+];
+
 /// What is left: the parser's sentence, in other words where we have them.
 fn grammar(source: &Source, place: Place, sentence: &str) -> Diagnostic {
     let text = source.text();
@@ -188,7 +264,7 @@ fn grammar(source: &Source, place: Place, sentence: &str) -> Diagnostic {
     };
     let has = |part: &str| sentence.contains(part);
     let unclosed = || {
-        let open = if has("unclosed bracket") && text[at..].starts_with(['[', '{']) {
+        let open = if has("unclosed bracket") && cut(text, at..text.len()).starts_with(['[', '{']) {
             at
         } else {
             bracket(text, at)?
@@ -243,67 +319,11 @@ fn grammar(source: &Source, place: Place, sentence: &str) -> Diagnostic {
         };
         return make("a text goes on after its closing quote", &help);
     }
-    if has("mapping values are not allowed") || has("illegal placement of ':'") {
-        return make(
-            "a `:` that would make a key, where no key can be",
-            "put the value in quotes if the colon belongs to it; if not, look at the indentation",
-        );
-    }
-    if has("misplaced bracket") {
-        return make(
-            "this bracket closes nothing",
-            "remove it, or open it before",
-        );
-    }
-    if has("block sequence entries") {
-        return make(
-            "a list with `- ` cannot begin on the line of its key",
-            "begin it on the next line, or write it as [a, b]",
-        );
-    }
-    if has("invalid u64") || has("invalid i64") || has("invalid bool") || has("invalid float") {
-        return make(
-            "a value that does not fit its tag",
-            "remove the tag (`!!…`)",
-        );
-    }
-    if has("unknown anchor") {
-        return make(
-            "an alias of an anchor that is not there",
-            "an alias `*name` stands for what was marked with `&name` above; put it in quotes if it is a text",
-        );
-    }
-    if has("did not find expected key")
-        || has("expected '-' indicator")
-        || has("simple key")
-        || has("indent")
-    {
-        return make(
-            "this line does not fit the indentation above it",
-            "the entries of one list or mapping begin in the same column, and each key ends in `:`",
-        );
-    }
-    if has("escape") {
-        return make(
-            "an escape that double quotes do not have",
-            "write `\\\\` for a backslash, or use single quotes",
-        );
-    }
-    if has("expected ',' or") {
-        return make(
-            "a `,` or the closing bracket is missing here",
-            "two entries have a comma between them",
-        );
-    }
-    if has("cannot start any token")
-        || has("reserved")
-        || has("unexpected character")
-        || has("any token")
-    {
-        return make(
-            "a value cannot begin with this character",
-            "put the value in quotes",
-        );
+    let known = PLAIN
+        .iter()
+        .find(|(parts, _, _)| parts.iter().any(|part| has(part)));
+    if let Some((_, message, help)) = known {
+        return make(message, help);
     }
     Diagnostic::new(Code::YamlSyntax, place.clone(), sentence)
 }
