@@ -15,7 +15,7 @@ help: ## this list
 
 # The development build: it is there in a minute, and the release build makes no difference here.
 run: ## play the local role on the embedded GAC, until Ctrl-C
-	$(CARGO) build --quiet
+	$(CARGO) build --quiet --bin runner --example portal --example ingester
 	application_type=local IDENTITY=file:docker/local/gac.json ./target/debug/runner run
 
 test: venv packages check ## set up what the tests need, then every check and test

@@ -10,6 +10,7 @@ mod control;
 mod live;
 mod load;
 mod offline;
+mod queue;
 mod status;
 mod values;
 
@@ -44,6 +45,7 @@ pub fn main() -> ExitCode {
         Command::Status(options) => control::status(&args.global, options),
         Command::Restart(options) => control::restart(&args.global, options),
         Command::Stop(options) => control::stop(&args.global, options),
+        Command::Queue(command) => return queue::run(&args.global, command),
         Command::Completions { shell } => offline::completions(*shell),
     })
 }

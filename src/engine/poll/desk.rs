@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::fact::Fact;
+use super::fact::{Fact, Fate};
 use super::progress::Progress;
 use crate::engine::backoff::Backoff;
 use crate::engine::lease::{Beat, Leases, Number};
@@ -234,10 +234,9 @@ impl Desk {
             held.switch.request(Reason::Asked);
             held.switch.request(Reason::Asked);
             self.progress.borrow_mut().counts.lost += 1;
-            (self.tell)(Fact::Lost {
-                id: held.id,
-                why: why.to_owned(),
-            });
+            let why = why.to_owned();
+            let fate = Fate::Lost { why };
+            (self.tell)(Fact::Message { id: held.id, fate });
         }
         self.note();
     }

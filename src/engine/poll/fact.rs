@@ -23,23 +23,8 @@ pub enum Fact {
     },
     /// It answers again.
     Reachable { after: u32 },
-    /// A message is done and deleted.
-    Done { id: String, took: Duration },
-    /// A message will come back later.
-    Retried {
-        id: String,
-        receives: u32,
-        reason: String,
-        pause: Duration,
-    },
-    /// A message was put among the dead letters and deleted.
-    Rejected { id: String, reason: String },
-    /// A message was given back as the role stops.
-    Released { id: String },
-    /// A message stays hidden until its visibility runs out.
-    Left { id: String, why: String },
-    /// The queue gave the message to somebody else, or will.
-    Lost { id: String, why: String },
+    /// What became of a message.
+    Message { id: String, fate: Fate },
     /// Something did not work that will be tried again, or that something else makes up for.
     Trouble { what: String },
     /// A worker process runs.
@@ -53,10 +38,31 @@ pub enum Fact {
     },
 }
 
+/// What became of a message.
+#[derive(Debug, Clone)]
+pub enum Fate {
+    /// It is done and deleted.
+    Done { took: Duration },
+    /// It will come back later.
+    Retried {
+        receives: u32,
+        reason: String,
+        pause: Duration,
+    },
+    /// It was put among the dead letters and deleted.
+    Rejected { reason: String },
+    /// It was given back as the role stops.
+    Released,
+    /// It stays hidden until its visibility runs out.
+    Left { why: String },
+    /// The queue gave it to somebody else, or will.
+    Lost { why: String },
+}
+
 impl Fact {
     /// Level, event's name and sentence.
     pub fn line(&self) -> (Level, &'static str, String) {
-        use Level::{Debug, Error, Info, Warn};
+        use Level::{Info, Warn};
         match self {
             Fact::Opened {
                 queue,
@@ -86,40 +92,7 @@ impl Fact {
                 let text = format!("the queue answers again, after {after} failed calls");
                 (Info, "queue-reachable", text)
             }
-            Fact::Done { id, took } => {
-                let text = format!("message {id} done in {}", shown(*took));
-                (Debug, "message-done", text)
-            }
-            Fact::Retried {
-                id,
-                receives,
-                reason,
-                pause,
-            } => {
-                let text = format!(
-                    "message {id} comes back in {} (receive {receives}): {reason}",
-                    shown(*pause)
-                );
-                (Warn, "message-retried", text)
-            }
-            Fact::Rejected { id, reason } => {
-                let text = format!("message {id} is now among the dead letters: {reason}");
-                (Error, "message-rejected", text)
-            }
-            Fact::Released { id } => {
-                let text = format!("message {id} given back, as the role stops");
-                (Info, "message-released", text)
-            }
-            Fact::Left { id, why } => {
-                let text =
-                    format!("message {id} comes back when its visibility has run out: {why}");
-                (Info, "message-left", text)
-            }
-            Fact::Lost { id, why } => {
-                let text =
-                    format!("message {id} is not ours any more: {why}; its handler is stopped");
-                (Warn, "message-lost", text)
-            }
+            Fact::Message { id, fate } => fate.line(id),
             Fact::Trouble { what } => (Warn, "queue-trouble", what.clone()),
             Fact::WorkerStarted { pid, number } => {
                 let text = format!("worker {number} started (pid {pid})");
@@ -138,6 +111,46 @@ impl Fact {
                 let text =
                     format!("worker {number} {how} (pid {pid}); the next one starts {pause}");
                 (Warn, "worker-ended", text)
+            }
+        }
+    }
+}
+
+impl Fate {
+    fn line(&self, id: &str) -> (Level, &'static str, String) {
+        use Level::{Debug, Error, Info, Warn};
+        match self {
+            Fate::Done { took } => {
+                let text = format!("message {id} done in {}", shown(*took));
+                (Debug, "message-done", text)
+            }
+            Fate::Retried {
+                receives,
+                reason,
+                pause,
+            } => {
+                let pause = shown(*pause);
+                let text =
+                    format!("message {id} comes back in {pause} (receive {receives}): {reason}");
+                (Warn, "message-retried", text)
+            }
+            Fate::Rejected { reason } => {
+                let text = format!("message {id} is now among the dead letters: {reason}");
+                (Error, "message-rejected", text)
+            }
+            Fate::Released => {
+                let text = format!("message {id} given back, as the role stops");
+                (Info, "message-released", text)
+            }
+            Fate::Left { why } => {
+                let text =
+                    format!("message {id} comes back when its visibility has run out: {why}");
+                (Info, "message-left", text)
+            }
+            Fate::Lost { why } => {
+                let text =
+                    format!("message {id} is not ours any more: {why}; its handler is stopped");
+                (Warn, "message-lost", text)
             }
         }
     }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Poll;
 use super::desk::{Ack, Hold};
-use super::fact::Fact;
+use super::fact::{Fact, Fate};
 use crate::engine::event::shown;
 use crate::engine::handler::{Task, Verdict};
 use crate::roles::spec::OnInterrupt;
@@ -116,7 +116,7 @@ impl Poll {
                     progress.succeeded = Some(Instant::now());
                 }
                 let took = started.elapsed();
-                (self.tell)(Fact::Done { id, took });
+                self.tell_of(id, Fate::Done { took });
                 Next::Yes
             }
             ack => {
@@ -150,12 +150,12 @@ impl Poll {
         match self.desk.give_back(hold.number, pause).await {
             Ack::Done => {
                 self.progress.borrow_mut().counts.retried += 1;
-                (self.tell)(Fact::Retried {
-                    id,
+                let fate = Fate::Retried {
                     receives,
                     reason,
                     pause,
-                });
+                };
+                self.tell_of(id, fate);
             }
             ack => self.not_acknowledged(id, ack, &reason),
         }
@@ -205,7 +205,7 @@ impl Poll {
         match self.desk.delete(hold.number).await {
             Ack::Done => {
                 self.progress.borrow_mut().counts.rejected += 1;
-                (self.tell)(Fact::Rejected { id, reason });
+                self.tell_of(id, Fate::Rejected { reason });
                 Next::Yes
             }
             ack => {
@@ -228,7 +228,7 @@ impl Poll {
         match self.desk.give_back(hold.number, Duration::ZERO).await {
             Ack::Done => {
                 self.progress.borrow_mut().counts.released += 1;
-                (self.tell)(Fact::Released { id });
+                self.tell_of(id, Fate::Released);
             }
             ack => self.not_acknowledged(id, ack, "it could not be given back"),
         }
@@ -236,10 +236,12 @@ impl Poll {
 
     fn leave(&self, hold: &Hold) {
         self.desk.leave(hold.number);
-        (self.tell)(Fact::Left {
-            id: hold.message.id.clone(),
-            why: "on_interrupt says hold".to_owned(),
-        });
+        let why = "on_interrupt says hold".to_owned();
+        self.tell_of(hold.message.id.clone(), Fate::Left { why });
+    }
+
+    fn tell_of(&self, id: String, fate: Fate) {
+        (self.tell)(Fact::Message { id, fate });
     }
 
     fn not_acknowledged(&self, id: String, ack: Ack, what: &str) {
@@ -248,11 +250,11 @@ impl Poll {
             Ack::Lost(why) => {
                 self.progress.borrow_mut().counts.lost += 1;
                 let why = format!("{what}: {why}");
-                (self.tell)(Fact::Lost { id, why });
+                self.tell_of(id, Fate::Lost { why });
             }
             Ack::Left(why) => {
                 let why = format!("{what}: {why}");
-                (self.tell)(Fact::Left { id, why });
+                self.tell_of(id, Fate::Left { why });
             }
         }
     }
