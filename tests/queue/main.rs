@@ -2,8 +2,10 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
 
+mod commands;
 mod faults;
 mod handlers;
+mod ingester;
 mod protection;
 #[path = "../../src/sys/scripted.rs"]
 mod scripted;
