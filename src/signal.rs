@@ -1,81 +1,68 @@
-//! Names of Linux's signals (`signal(7)`), both ways; arithmetic only.
+//! Names of Linux's signals (`signal(7)`), both ways.
 
-/// Names and numbers; where a signal has two names the usual one is first.
-const SIGNALS: &[(&str, i32)] = &[
-    ("HUP", libc::SIGHUP),
-    ("INT", libc::SIGINT),
-    ("QUIT", libc::SIGQUIT),
-    ("ILL", libc::SIGILL),
-    ("TRAP", libc::SIGTRAP),
-    ("ABRT", libc::SIGABRT),
-    ("IOT", libc::SIGABRT),
-    ("BUS", libc::SIGBUS),
-    ("FPE", libc::SIGFPE),
-    ("KILL", libc::SIGKILL),
-    ("USR1", libc::SIGUSR1),
-    ("SEGV", libc::SIGSEGV),
-    ("USR2", libc::SIGUSR2),
-    ("PIPE", libc::SIGPIPE),
-    ("ALRM", libc::SIGALRM),
-    ("TERM", libc::SIGTERM),
-    ("STKFLT", libc::SIGSTKFLT),
-    ("CHLD", libc::SIGCHLD),
-    ("CONT", libc::SIGCONT),
-    ("STOP", libc::SIGSTOP),
-    ("TSTP", libc::SIGTSTP),
-    ("TTIN", libc::SIGTTIN),
-    ("TTOU", libc::SIGTTOU),
-    ("URG", libc::SIGURG),
-    ("XCPU", libc::SIGXCPU),
-    ("XFSZ", libc::SIGXFSZ),
-    ("VTALRM", libc::SIGVTALRM),
-    ("PROF", libc::SIGPROF),
-    ("WINCH", libc::SIGWINCH),
-    ("IO", libc::SIGIO),
-    ("POLL", libc::SIGIO),
-    ("PWR", libc::SIGPWR),
-    ("SYS", libc::SIGSYS),
-];
+use std::borrow::Cow;
 
-/// The first real-time signal that glibc leaves to programs, and the last (`signal(7)`).
-const RT_MIN: i32 = 34;
-const RT_MAX: i32 = 64;
+macro_rules! named {
+    ($($name:ident)*) => { &[$((stringify!($name), libc::$name)),*] };
+}
 
-/// `SIGTERM`, `TERM`, `15` or `SIGRTMIN+3`; none when there is no such signal.
+/// The ordinary signals of Linux (signal(7)); the first name of a number is the one shown.
+const NAMES: &[(&str, i32)] = named! {
+    SIGHUP SIGINT SIGQUIT SIGILL SIGTRAP SIGABRT SIGBUS SIGFPE SIGKILL SIGUSR1 SIGSEGV SIGUSR2 SIGPIPE SIGALRM SIGTERM
+    SIGSTKFLT SIGCHLD SIGCONT SIGSTOP SIGTSTP SIGTTIN SIGTTOU SIGURG SIGXCPU SIGXFSZ SIGVTALRM SIGPROF SIGWINCH SIGIO
+    SIGPWR SIGSYS SIGIOT SIGPOLL
+};
+
+/// The number of a signal written as `SIGQUIT`, `QUIT` (in any case), `3`, `SIGRTMIN+3` or `SIGRTMAX-1`.
 pub fn parse(text: &str) -> Option<i32> {
-    if let Ok(number) = text.parse::<i32>() {
-        return (1..=RT_MAX).contains(&number).then_some(number);
+    let real_time = libc::SIGRTMIN()..=libc::SIGRTMAX();
+    if text.starts_with(|first: char| first.is_ascii_digit()) {
+        return text
+            .parse()
+            .ok()
+            .filter(|number| (1..=*real_time.end()).contains(number));
     }
-    let name = text.strip_prefix("SIG").unwrap_or(text);
-    if let Some(rest) = name.strip_prefix("RTMIN") {
-        let plus = match rest.strip_prefix('+') {
-            Some(plus) => plus.parse::<i32>().ok().filter(|plus| *plus >= 0)?,
-            None if rest.is_empty() => 0,
-            None => return None,
-        };
-        return Some(RT_MIN + plus).filter(|number| *number <= RT_MAX);
+    let upper = text.to_ascii_uppercase();
+    let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
+    if let Some((_, number)) = NAMES.iter().find(|(name, _)| &name[3..] == bare) {
+        return Some(*number);
     }
-    SIGNALS
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, number)| *number)
+    let (base, offset) = match (bare.strip_prefix("RTMIN"), bare.strip_prefix("RTMAX")) {
+        (Some(offset), _) if offset.is_empty() || offset.starts_with('+') => {
+            (*real_time.start(), offset)
+        }
+        (_, Some(offset)) if offset.is_empty() || offset.starts_with('-') => {
+            (*real_time.end(), offset)
+        }
+        _ => return None,
+    };
+    let offset = if offset.is_empty() {
+        0
+    } else {
+        offset.parse::<i32>().ok()?
+    };
+    base.checked_add(offset)
+        .filter(|number| real_time.contains(number))
 }
 
-/// `SIGTERM`, `SIGRTMIN+3`, or `signal 99` for what has no name.
-pub fn name(number: i32) -> String {
-    match SIGNALS.iter().find(|(_, known)| *known == number) {
-        Some((name, _)) => format!("SIG{name}"),
-        None if (RT_MIN..=RT_MAX).contains(&number) => format!("SIGRTMIN+{}", number - RT_MIN),
-        None => format!("signal {number}"),
+/// The name of a signal: `SIGTERM`, `SIGRTMIN+3`, or `signal 99` where it has none.
+pub fn name(number: i32) -> Cow<'static, str> {
+    if let Some((name, _)) = NAMES.iter().find(|(_, known)| *known == number) {
+        return Cow::Borrowed(name);
+    }
+    let first = libc::SIGRTMIN();
+    match number - first {
+        0 => Cow::Borrowed("SIGRTMIN"),
+        offset if offset > 0 && number <= libc::SIGRTMAX() => {
+            Cow::Owned(format!("SIGRTMIN+{offset}"))
+        }
+        _ => Cow::Owned(format!("signal {number}")),
     }
 }
 
-/// Every name with its `SIG`.
-pub fn names() -> Vec<String> {
-    SIGNALS
-        .iter()
-        .map(|(name, _)| format!("SIG{name}"))
-        .collect()
+/// Every ordinary name, for "did you mean".
+pub fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.iter().map(|(name, _)| *name)
 }
 
 #[cfg(test)]
@@ -83,23 +70,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_numbers_go_both_ways() {
-        for number in (1..=31).chain(34..=64) {
-            assert_eq!(parse(&name(number)), Some(number), "{}", name(number));
+    fn every_number_has_a_name_that_leads_back() {
+        for number in (1..=31).chain(libc::SIGRTMIN()..=libc::SIGRTMAX()) {
+            let name = name(number);
+            assert!(name.starts_with("SIG"), "{number} is {name}");
+            assert_eq!(parse(&name), Some(number), "{name}");
+            assert_eq!(parse(&name[3..]), Some(number), "{name}");
             assert_eq!(parse(&number.to_string()), Some(number));
         }
-        assert_eq!(parse("QUIT"), Some(libc::SIGQUIT));
-        for unknown in [
+        assert_eq!(parse("sigquit"), Some(3));
+        assert_eq!(parse("SIGPOLL"), parse("IO"));
+        assert_eq!(parse("SIGRTMIN+3"), Some(libc::SIGRTMIN() + 3));
+        assert_eq!(parse("SIGRTMAX-1"), Some(libc::SIGRTMAX() - 1));
+        assert_eq!(name(15), "SIGTERM");
+        assert_eq!(name(99), "signal 99");
+    }
+
+    #[test]
+    fn what_is_no_signal_has_no_number() {
+        for text in [
             "",
-            "SIGFOO",
             "0",
             "65",
-            "-1",
-            "SIGRTMIN+99",
+            "-9",
+            "9x",
+            "SIG",
+            "SIGSIGTERM",
+            "TERMINATE",
             "SIGRTMIN-1",
-            "sigterm",
+            "SIGRTMAX+1",
+            "SIGRTMIN+x",
+            "SIGRTMIN+99",
+            "99999999999",
+            " TERM",
+            "SIGRTMIN++3",
+            "SIGRTMIN3",
         ] {
-            assert_eq!(parse(unknown), None, "{unknown}");
+            assert_eq!(parse(text), None, "{text:?}");
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::sys::relay::frame::{Format, rfc3339};
 use crate::sys::relay::{Log, Outlet};
 
 /// The target of runner's own events.
-const OWN: &str = "runner::event";
+const OWN: &str = "runner";
 
 /// From now on, events of at least `level` are written to `outlet`.
 pub fn start(outlet: &Outlet, level: event::Level) {
@@ -70,7 +70,7 @@ struct Lines {
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        metadata.target() == OWN && *metadata.level() <= self.level
+        metadata.target().starts_with(OWN) && *metadata.level() <= self.level
     }
 
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {

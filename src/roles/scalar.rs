@@ -291,10 +291,9 @@ impl Shape for Signal {
                 node.place.clone(),
                 format!("there is no signal `{found}`"),
             );
-            let names = signal::names();
             reader
                 .diagnostics
-                .push(match nearest(found, names.iter().map(String::as_str)) {
+                .push(match nearest(found, signal::names()) {
                     Some(name) => diagnostic.label(format!("did you mean `{name}`?")),
                     None => diagnostic.help("write a name such as SIGTERM, SIGINT or SIGQUIT"),
                 });

@@ -7,7 +7,7 @@
 
 use super::init::Mode;
 use super::process::{self, Launch, Leftovers, Pipes, SpawnError};
-use super::{reason, signals};
+use super::reason;
 use crate::outcome::{Exit, RunError};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -56,7 +56,11 @@ impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.code, self.signal) {
             (Some(code), _) => write!(f, "exited with {code}"),
-            (None, Some(signal)) => write!(f, "was killed by {} ({signal})", signals::name(signal)),
+            (None, Some(signal)) => write!(
+                f,
+                "was killed by {} ({signal})",
+                crate::signal::name(signal)
+            ),
             (None, None) => f.write_str("ended, and its exit status is lost"),
         }
     }

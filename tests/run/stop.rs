@@ -198,3 +198,19 @@ fn while_a_secret_is_read_from_a_pipe_that_nobody_writes() {
         assert!(ended.at - asked < PROMPT);
     }
 }
+
+/// A member that waits for one that never comes is over at once, and does not hold up those that it waited for.
+#[test]
+fn while_a_member_waits_for_another() {
+    let place = Place::with(
+        "roles:\n  r:\n    services:\n      x: { command: [sleep, 1000], readiness: { tcp: \"127.0.0.1:1\" } }\n      \
+         y: { command: [sleep, 1000], depends_on: { x: { condition: ready } } }\n",
+    );
+    let running = place.start(&["run", "r"]);
+    running.wait_event("waiting");
+    let asked = Instant::now();
+    kill(running.pid(), libc::SIGTERM);
+    let ended = running.wait();
+    ended.expect(0, "stopped in order by SIGTERM");
+    assert!(ended.at - asked < Duration::from_secs(3));
+}

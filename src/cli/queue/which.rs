@@ -39,11 +39,16 @@ impl Found {
     pub async fn open_dead(&self, queue: &Attributes) -> Result<Option<Queue>, RunError> {
         let own = || {
             let arn = &queue.redrive.as_ref()?.target;
-            // On a server of one's own the region in the ARN is the server's.
+            let name = arn.rsplit(':').next()?;
+            // On a server of one's own the region in the ARN is the server's; a queue named by its URL has its dead
+            // letters beside it.
             Some(Wanted {
-                name: match self.wanted.endpoint {
-                    Some(_) => arn.rsplit(':').next()?.to_owned(),
-                    None => arn.clone(),
+                name: match (&self.wanted.endpoint, self.wanted.name.rsplit_once('/')) {
+                    (Some(_), _) => name.to_owned(),
+                    (None, Some((beside, _))) if beside.starts_with("http") => {
+                        format!("{beside}/{name}")
+                    }
+                    (None, _) => arn.clone(),
                 },
                 ..self.wanted.clone()
             })

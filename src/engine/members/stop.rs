@@ -50,6 +50,7 @@ impl<'a> Members<'a> {
                 let wanted = self.replicas[id].name == name && self.is_untold(id);
                 if wanted {
                     self.happen(id, Happening::StopRequested { deadline });
+                    ended |= self.replicas[id].service.end().is_some();
                 }
             }
         }

@@ -100,7 +100,7 @@ fn every_fatal_signal_is_told_as_it_was() {
             assert_eq!(ended.exit(), Exit::of_signal(number));
             assert_eq!(
                 ended.to_string(),
-                format!("was killed by {} ({number})", signals::name(number))
+                format!("was killed by {} ({number})", crate::signal::name(number))
             );
         }
         let json = serde_json::to_string(&Ended {
