@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::common::server::{Act, Server};
-use crate::common::{Ended, Place, moto, wait_gone};
+use crate::common::{Ended, Place, kill, moto, wait_gone};
 
 /// At once, on a busy machine too.
 const PROMPT: Duration = Duration::from_secs(3);
