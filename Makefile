@@ -8,7 +8,7 @@ BENCH_VENV  := .venv-bench
 BENCH_STAMP := $(BENCH_VENV)/requirements.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench check venv packages
+.PHONY: help run test stress bench check venv packages
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: venv packages check ## set up what the tests need, then every check and te
 	else \
 	    $(CARGO) test --no-fail-fast; \
 	fi
+
+stress: venv ## the kill test of the queues, whole: 2 000 tasks
+	RUNNER_STRESS=1 $(CARGO) test --test queue kill -- --nocapture
 
 bench: venv $(BENCH_STAMP) ## measure the release build beside others, and write docs/benchmarks.md
 	$(CARGO) build --release

@@ -56,7 +56,7 @@ pub struct Task<'a> {
 /// A handler, ready.
 pub enum Handler {
     /// One process a message.
-    Command(command::Command),
+    Command(Box<command::Command>),
     /// Warm processes, and how long each message may take them.
     Worker(worker::Workers, Option<Duration>),
     /// A service.
@@ -81,11 +81,11 @@ impl Handler {
                 url: cx.text(url)?,
                 limit: handler.timeout.map(|time| time.0),
             })),
-            None => Ok(Handler::Command(command::Command {
+            None => Ok(Handler::Command(Box::new(command::Command {
                 spec: handler.clone(),
                 member: member.to_owned(),
                 cx: cx.clone(),
-            })),
+            }))),
         }
     }
 
