@@ -448,7 +448,7 @@ async fn a_queue_that_is_not_there_or_does_not_fit_ends_the_role_with_a_sentence
         (
             "tasks",
             "tasks",
-            "cannot use `tasks` as dead_letter of `tasks`: it is the queue itself",
+            "a queue cannot be its own dead-letter queue",
         ),
         ("tasks", "a b", "`a b` is not a queue's name"),
     ] {
