@@ -125,7 +125,6 @@ fn a_stop_is_as_elsewhere() {
         libc::SIGHUP,
         libc::SIGUSR1,
         libc::SIGUSR2,
-        libc::SIGQUIT,
         libc::SIGWINCH,
         libc::SIGPIPE,
         libc::SIGALRM,

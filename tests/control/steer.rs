@@ -3,10 +3,10 @@
 use crate::common::{Place, lives, wait_gone};
 use crate::{member, remove, role, status, touch, wait_health, wait_status};
 
-/// Writes down its start and its stop, and is ready when `allow-N` is there.
+/// Writes down its start and its stop, and is ready when `allow-N` is there; with `broken` it ends at once.
 fn workers(count: u32) -> Place {
-    let worker = "echo start ${replica} >> log; trap 'echo stop ${replica} >> log; exit 0' TERM; \
-                  if [ -e broken ]; then exit 3; fi; while :; do sleep 0.02; done";
+    let worker = "if [ -e broken ]; then exit 3; fi; trap 'echo stop ${replica} >> log; exit 0' TERM; \
+                  echo start ${replica} >> log; while :; do sleep 0.02; done";
     role(
         "stop_timeout: 30s",
         &[
@@ -32,9 +32,8 @@ fn a_restart_goes_from_replica_to_replica_and_waits_until_each_is_ready() {
     }
     let running = place.start(&["run", "r"]);
     wait_health(&place, "healthy", &[]);
-    for number in 0..3 {
-        remove(&place, &format!("allow-{number}"));
-    }
+    place.wait_lines("log", 3);
+    remove(&place, "allow-0");
     let other = pid(&place, "other", None);
     let restart = place.start(&["restart", "app"]);
     for number in 0..3 {
@@ -53,6 +52,8 @@ fn a_restart_goes_from_replica_to_replica_and_waits_until_each_is_ready() {
             assert_eq!(again.code, Some(1));
             assert!(again.stderr.contains("is under way"), "{}", again.stderr);
         }
+        // The next one's turn comes as soon as this one is ready: the gate it will wait at is closed before.
+        let _ = std::fs::remove_file(place.path(&format!("allow-{}", number + 1)));
         touch(&place, &format!("allow-{number}"));
     }
     let done = restart.wait();
@@ -94,6 +95,7 @@ fn a_replica_that_does_not_come_back_ends_the_restart() {
     wait_health(&place, "healthy", &[]);
     let untouched = pid(&place, "app", Some(1));
     touch(&place, "broken");
+    remove(&place, "allow-0");
     let failed = place.run(&["restart", "app"]);
     assert_eq!(failed.code, Some(1));
     assert_eq!(
@@ -102,6 +104,7 @@ fn a_replica_that_does_not_come_back_ends_the_restart() {
     );
     assert_eq!(pid(&place, "app", Some(1)), untouched);
     remove(&place, "broken");
+    touch(&place, "allow-0");
     let cured = place.run(&["restart", "app/0"]);
     assert_eq!(
         cured.code,

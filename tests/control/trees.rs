@@ -11,17 +11,16 @@ fn number(place: &Place, name: &str) -> i32 {
 #[test]
 fn a_daemon_that_left_its_group_is_killed_when_its_service_ends_and_restart_decides() {
     // The double fork of a daemon: the parent exits as soon as its child has a session of its own.
-    let daemon = "setsid sh -c 'echo $$ >> daemons; exec sleep 1000' & \
-                  n=$(cat daemons 2>/dev/null | wc -l); while [ $(cat daemons | wc -l) -le $n ]; do sleep 0.01; done; \
-                  while [ ! -e go ]; do sleep 0.01; done; exit 0";
+    let daemon = "setsid sh -c 'echo $$ > daemon; exec sleep 1000' & \
+                  while [ ! -s daemon ] || [ ! -e go ]; do sleep 0.01; done; exit 0";
     let place = role(
         "stop_timeout: 30s",
         &[&format!(
-            "app: {{command: [sh, -c, \"touch daemons; {daemon}\"], backoff: {{initial: 60s, max: 60s}}}}"
+            "app: {{command: [sh, -c, \"{daemon}\"], backoff: {{initial: 60s, max: 60s}}}}"
         )],
     );
     let running = place.start(&["run", "r"]);
-    let stray = number(&place, "daemons");
+    let stray = number(&place, "daemon");
     touch(&place, "go");
     wait_gone(stray);
     let told = running.wait_event("strays-ended");

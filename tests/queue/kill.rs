@@ -1,6 +1,6 @@
 //! The kill test: runners are killed at random while their handlers crash, hang and lie, and no task is missing.
 //!
-//! `RUNNER_STRESS=1` (`make stress`) plays it with 2 000 tasks, otherwise with 300.
+//! `STRESS_TASKS` says with how many tasks: 2 000 in `make stress`, 300 otherwise.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -62,8 +62,11 @@ fn read(folder: &Folder) -> Book {
 
 #[tokio::test]
 async fn whatever_is_killed_every_task_is_done_or_dead_and_no_two_handlers_have_it() {
-    let stress = std::env::var_os("RUNNER_STRESS").is_some();
-    let (tasks, runners) = if stress { (2000, 4) } else { (300, 2) };
+    let tasks: u64 = std::env::var("STRESS_TASKS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(300);
+    let runners = if tasks > 1000 { 4 } else { 2 };
     let seed = u64::from(std::process::id());
     println!("seed {seed}");
     let mut dice = Dice(seed);
@@ -82,10 +85,7 @@ async fn whatever_is_killed_every_task_is_done_or_dead_and_no_two_handlers_have_
     let text = roles(&server.endpoint(), &keys).replace("stop_timeout: 9s", "stop_timeout: 4s");
     let start = || Runner::start(&folder, &text, &[]);
     let mut all: Vec<Runner> = (0..runners).map(|_| start()).collect();
-    let (begun, limit) = (
-        Instant::now(),
-        Duration::from_secs(if stress { 1800 } else { 240 }),
-    );
+    let (begun, limit) = (Instant::now(), Duration::from_secs(240 + tasks / 2));
     let mut kills = 0;
     loop {
         tokio::time::sleep(Duration::from_millis(300 + dice.roll(900))).await;

@@ -178,7 +178,7 @@ fn a_template_that_is_not_there_is_found_before_anything_runs() {
     assert!(
         ended
             .stderr
-            .contains("the template `gone.ini` cannot be read"),
+            .contains("cannot read the template `gone.ini`: there is no such file"),
         "{}",
         ended.stderr
     );

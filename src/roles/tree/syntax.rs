@@ -255,68 +255,66 @@ const PLAIN: &[(&[&str], &str, &str)] = &[
     ),
 ];
 
+/// A bracket that is open at a place far behind it.
+fn unclosed(source: &Source, place: &Place, sentence: &str) -> Option<Diagnostic> {
+    let (text, at) = (source.text(), place.range.start);
+    let told = sentence.contains("unclosed bracket");
+    let open = if told && cut(text, at..text.len()).starts_with(['[', '{']) {
+        at
+    } else {
+        bracket(text, at)?
+    };
+    let (line, _) = source.line_column(open);
+    let ended = ["EOF", "eof"].iter().any(|end| sentence.contains(end));
+    (told || ended || line < place.start().0).then(|| {
+        let place = source.place(open..open + 1);
+        let close = if place.text() == "[" { ']' } else { '}' };
+        let message = format!("this `{}` is not closed", place.text());
+        let help = format!("close it with `{close}`; a comma stands between two entries");
+        Diagnostic::new(Code::YamlSyntax, place, message).help(help)
+    })
+}
+
+/// How the value of a line is quoted that has a quote of its own.
+fn quoted(line: &str) -> String {
+    let value = line.split_once(": ").map_or(line, |(_, value)| value);
+    let value = value.trim().trim_start_matches("- ");
+    let within = |quote: char| {
+        let inner = value.strip_prefix(quote)?.strip_suffix(quote)?;
+        (!inner.is_empty()).then_some(inner)
+    };
+    if let Some(inner) = within('\'') {
+        let inner = inner.replace('\'', "''");
+        return format!("in single quotes a quote is written twice: '{inner}'");
+    }
+    if within('"').is_some() {
+        return "in double quotes a quote is written `\\\"`".to_owned();
+    }
+    if value.contains('\'') && value.contains('"') {
+        return "write it with `>-` and the text on the next line".to_owned();
+    }
+    let quote = if value.contains('"') { "'" } else { "\"" };
+    format!("put the whole value in quotes: {quote}{value}{quote}")
+}
+
 /// What is left: the parser's sentence, in other words where we have them.
 fn grammar(source: &Source, place: Place, sentence: &str) -> Diagnostic {
-    let text = source.text();
-    let at = place.range.start;
     let make = |message: &str, help: &str| {
         Diagnostic::new(Code::YamlSyntax, place.clone(), message).help(help)
     };
     let has = |part: &str| sentence.contains(part);
-    let unclosed = || {
-        let open = if has("unclosed bracket") && cut(text, at..text.len()).starts_with(['[', '{']) {
-            at
-        } else {
-            bracket(text, at)?
-        };
-        let (line, _) = source.line_column(open);
-        let far = line < place.start().0 || has("EOF") || has("eof") || has("unclosed bracket");
-        far.then(|| {
-            let place = source.place(open..open + 1);
-            let message = format!("this `{}` is not closed", place.text());
-            let close = if place.text() == "[" { ']' } else { '}' };
-            Diagnostic::new(Code::YamlSyntax, place, message).help(format!(
-                "close it with `{close}`; a comma stands between two entries"
-            ))
-        })
-    };
     if has("unclosed quote") || has("unexpected document indicator") {
         return make(
             "this quote is not closed",
             "close it; in single quotes a quote is written twice: 'it''s'",
         );
     }
-    if let Some(diagnostic) = unclosed() {
+    if let Some(diagnostic) = unclosed(source, &place, sentence) {
         return diagnostic;
     }
     if has("trailing content after") {
         let line = source.line(place.start().0);
-        let value = text[..line.end].get(line.start..).unwrap_or("");
-        let value = value
-            .split_once(": ")
-            .map_or(value, |(_, value)| value)
-            .trim();
-        let value = value.trim_start_matches("- ");
-        let same =
-            |quote: char| value.len() > 2 && value.starts_with(quote) && value.ends_with(quote);
-        if same('\'') {
-            let inner = &value[1..value.len() - 1];
-            let help = format!(
-                "in single quotes a quote is written twice: '{}'",
-                inner.replace('\'', "''")
-            );
-            return make("a text goes on after its closing quote", &help);
-        }
-        if same('"') {
-            let help = "in double quotes a quote is written `\\\"`";
-            return make("a text goes on after its closing quote", help);
-        }
-        let quote = if value.contains('"') { "'" } else { "\"" };
-        let help = if value.contains('\'') && value.contains('"') {
-            "write it with `>-` and the text on the next line".to_owned()
-        } else {
-            format!("put the whole value in quotes: {quote}{value}{quote}")
-        };
+        let help = quoted(&source.text()[line]);
         return make("a text goes on after its closing quote", &help);
     }
     let known = PLAIN
