@@ -69,6 +69,7 @@ codes! {
     StopBudget "stop-budget" Error "A stop that cannot fit its budget or the platform's.";
     EcsSize "ecs-size" Error "A task size that Fargate does not have.";
     LoopTimeout "loop-timeout" Warning "A loop whose run may take longer than its beat.";
+    QueueWait "queue-wait" Warning "A receive that may outlast the stop's budget.";
     ShellInjection "shell-injection" Warning "A setting that becomes a part of a shell script.";
     TemplateMissing "template-missing" Error "A template that cannot be read.";
     IniPlace "ini-place" Error "An expression where an ini value cannot be escaped.";

@@ -107,14 +107,7 @@ pub async fn run(
     let Some((queue, dead_letter)) = receive::open(spec, cx, progress, &tell).await? else {
         return Ok(());
     };
-    let schema = spec
-        .message_schema
-        .as_ref()
-        .map(|schema| MessageSchema::compile(&schema.0));
-    let schema = schema.transpose().map_err(|why| {
-        let doing = format!("cannot use the message_schema of `{member}`");
-        RunError::new(Exit::CONFIG, doing, why)
-    })?;
+    let schema = schema(spec, member)?;
     let protection = Protection::new(spec.task_protection, &cx.world, tell.clone())?;
     let handler = Handler::start(spec, member, cx, &tell)?;
     let desk = Desk::new(
@@ -156,6 +149,15 @@ pub async fn run(
         poll.handler.end().await;
     }
     broken.map_or(Ok(()), Err)
+}
+
+fn schema(spec: &spec::Queue, member: &str) -> Result<Option<MessageSchema>, RunError> {
+    let schema = spec.message_schema.as_ref();
+    let compiled = schema.map(|schema| MessageSchema::compile(&schema.0));
+    compiled.transpose().map_err(|why| {
+        let doing = format!("cannot use the message_schema of `{member}`");
+        RunError::new(Exit::CONFIG, doing, why)
+    })
 }
 
 fn teller(member: &str, cx: &Cx) -> Rc<dyn Fn(Fact)> {

@@ -333,6 +333,10 @@ impl QueueError {
     }
 }
 
+/// What a name is.
+const NAME: &str =
+    "it has 1 to 80 letters, digits, `-` and `_`, and `.fifo` at its end where it is FIFO";
+
 /// Where a queue is.
 #[derive(Debug)]
 struct Address {
@@ -362,22 +366,19 @@ impl Address {
             .map(from_url)
             .transpose()
             .map_err(|(cause, help)| wrong(cause, help))?;
+        if let Some(arn) = arn.filter(|arn| arn.service != "sqs") {
+            let service = arn.service.escape_debug();
+            let cause = format!("this is an ARN of the service `{service}`");
+            return Err(wrong(cause, "give a queue's name, URL or ARN".to_owned()));
+        }
         let bare = match (&arn, &own) {
-            (Some(arn), _) if arn.service != "sqs" => {
-                let cause = format!(
-                    "this is an ARN of the service `{}`",
-                    arn.service.escape_debug()
-                );
-                return Err(wrong(cause, "give a queue's name, URL or ARN".to_owned()));
-            }
             (Some(arn), _) => arn.resource,
             (None, Some(own)) => own.name,
             (None, None) => name,
         };
         if !is_name(bare) {
             let cause = format!("`{}` is not a queue's name", bare.escape_debug());
-            let help = "it has 1 to 80 letters, digits, `-` and `_`, and `.fifo` at its end where it is FIFO";
-            return Err(wrong(cause, help.to_owned()));
+            return Err(wrong(cause, NAME.to_owned()));
         }
         let written = wanted
             .endpoint
@@ -391,12 +392,10 @@ impl Address {
             None => aws::region(arn, wanted.region.as_deref(), &ambient.env)
                 .or_else(|missing| wanted.fallback_region.clone().ok_or(missing)),
         };
-        let region = match region {
-            Ok(region) => region,
-            // The server of a laptop has no region; its signature is not looked at.
-            Err(_) if takes_any => "us-east-1".to_owned(),
-            Err((cause, help)) => return Err(wrong(cause, help)),
-        };
+        // The server of a laptop has no region; its signature is not looked at.
+        let region = region
+            .or_else(|missing| takes_any.then(|| "us-east-1".to_owned()).ok_or(missing))
+            .map_err(|(cause, help)| wrong(cause, help))?;
         Ok(Self {
             subject: Subject {
                 name: bare.to_owned(),

@@ -307,6 +307,9 @@ fn the_local_role_runs_as_compose_starts_it() {
     };
     let gac = format!("{ROOT}/docker/local:/app/docker/local:ro");
     let examples = format!("{ROOT}/examples:/app/examples:ro");
+    // The stand-ins for the application, as `make run` builds them.
+    let built = Path::new(env!("CARGO_BIN_EXE_runner")).with_file_name("examples");
+    let built = format!("{}:/app/target/debug/examples:ro", built.display());
     let options = [
         "--env",
         "IDENTITY=file:docker/local/gac.json",
@@ -314,9 +317,12 @@ fn the_local_role_runs_as_compose_starts_it() {
         &gac,
         "--volume",
         &examples,
+        "--volume",
+        &built,
     ];
     let local = role(&podman, "runner-test-local", "local", &options);
-    local.wait_for(2, &["documents", "words in the index"]);
+    local.wait_for(1, &["5 new documents indexed"]);
+    local.wait_for(1, &["takes messages of cgap-local-ingestion-queue"]);
     assert_eq!(local.stop(Duration::from_secs(10)), 0, "{}", local.log());
 }
 

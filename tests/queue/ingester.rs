@@ -77,7 +77,7 @@ async fn the_ingester_hands_tasks_to_the_application_and_loses_none() {
         ]
     );
     // Loaded once at first, and once after each of the two crashes.
-    assert_eq!(runner.events("worker-started").len(), 3);
+    assert_eq!(runner.tells("worker-started", 3).await.len(), 3);
     let (code, log) = runner.stop().await;
     assert_eq!(code, 0, "{log}");
     assert!(

@@ -7,10 +7,13 @@ use super::dependencies::members;
 use crate::diag::{Code, Diagnostic};
 use crate::order::Order;
 use crate::roles::scalar::Period;
-use crate::roles::spec::STOP_RESERVE;
+use crate::roles::spec::{Role, STOP_RESERVE};
 
 /// Fargate's largest `stopTimeout` (Amazon ECS API, `ContainerDefinition`).
 const FARGATE_LIMIT: Period = Period(Duration::from_secs(120));
+
+/// The longest that SQS waits for a message in one receive.
+const SQS_WAIT: Period = Period(Duration::from_secs(20));
 
 pub fn check(cx: &mut Cx<'_>) {
     let roles = cx.roles;
@@ -38,6 +41,7 @@ pub fn check(cx: &mut Cx<'_>) {
             );
             continue;
         }
+        waits(cx, role, spec, budget);
         let members = members(spec);
         let names = members.iter().map(|(_, name, _)| *name);
         let edges = members
@@ -85,5 +89,25 @@ pub fn check(cx: &mut Cx<'_>) {
                     )),
             );
         }
+    }
+}
+
+/// A receive that has begun is not broken off, so a stop waits for it.
+fn waits(cx: &mut Cx<'_>, role: &str, spec: &Role, budget: Period) {
+    for (name, queue) in &spec.queues {
+        let needed = Period(queue.wait_time.0 + STOP_RESERVE);
+        // Longer than SQS allows is a mistake of its own.
+        if needed < budget || queue.wait_time > SQS_WAIT {
+            continue;
+        }
+        let path = ["roles", role, "queues", name, "wait_time"];
+        let message = format!(
+            "a stop waits for the receive under way, up to {}, and the role has {budget}",
+            queue.wait_time
+        );
+        let help = "shorten wait_time: what a receive still gets when the budget ends is hidden until its visibility runs out";
+        let place = cx.roles.place(&path);
+        cx.diagnostics
+            .push(Diagnostic::new(Code::QueueWait, place, message).help(help));
     }
 }

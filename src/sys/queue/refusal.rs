@@ -138,33 +138,44 @@ fn refused(
         "QueueDoesNotExist" | "NonExistentQueue" => {
             error(Exit::CONFIG, Again::No, missing(subject))
         }
+        _ => match credentials(known) {
+            Some((again, help)) => error(Exit::NOPERM, again, help.to_owned()),
+            None if known.starts_with("AccessDenied") || matches!(status, 401 | 403) => {
+                error(Exit::NOPERM, Again::No, allow(doing))
+            }
+            None => error(
+                Exit::CONFIG,
+                Again::No,
+                "check the queue's name, its URL and its attributes".to_owned(),
+            ),
+        },
+    }
+}
+
+/// What is wrong with the credentials, or with the key that the queue is encrypted with.
+fn credentials(code: &str) -> Option<(Again, &'static str)> {
+    match code {
         "UnrecognizedClientException"
         | "InvalidClientTokenId"
         | "ExpiredToken"
         | "ExpiredTokenException"
-        | "MissingAuthenticationToken" => {
-            let help = "get new credentials; those in AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN win over a profile and a task role";
-            error(Exit::NOPERM, Again::Soon, help.to_owned())
-        }
+        | "MissingAuthenticationToken" => Some((
+            // New ones may come by themselves: a task role's are renewed.
+            Again::Soon,
+            "get new credentials; those in AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN win over a profile and a task role",
+        )),
         "SignatureDoesNotMatch"
         | "InvalidSignatureException"
         | "RequestExpired"
-        | "InvalidSecurity" => {
-            let help = "check AWS_SECRET_ACCESS_KEY, and the clock of this machine";
-            error(Exit::NOPERM, Again::No, help.to_owned())
-        }
-        _ if known.starts_with("Kms") => {
-            let help = "allow the use of the queue's key (kms:Decrypt, kms:GenerateDataKey), and check that it is enabled";
-            error(Exit::NOPERM, Again::No, help.to_owned())
-        }
-        _ if known.starts_with("AccessDenied") || matches!(status, 401 | 403) => {
-            error(Exit::NOPERM, Again::No, allow(doing))
-        }
-        _ => error(
-            Exit::CONFIG,
+        | "InvalidSecurity" => Some((
             Again::No,
-            "check the queue's name, its URL and its attributes".to_owned(),
-        ),
+            "check AWS_SECRET_ACCESS_KEY, and the clock of this machine",
+        )),
+        _ if code.starts_with("Kms") => Some((
+            Again::No,
+            "allow the use of the queue's key (kms:Decrypt, kms:GenerateDataKey), and check that it is enabled",
+        )),
+        _ => None,
     }
 }
 
