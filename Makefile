@@ -32,7 +32,7 @@ stress: venv packages ## the long form of the tests that try to break it: some m
 
 bench: venv $(BENCH_STAMP) ## measure the release build beside others, and write docs/benchmarks.md
 	$(CARGO) build --release
-	$(VENV)/bin/python benches/report.py docs/benchmarks.md benches/start.py benches/supervisor.py benches/queues.py
+	$(VENV)/bin/python benches/report.py docs/benchmarks.md benches/start.py benches/supervisor.py benches/queues.py benches/validate.py
 
 check: ## format and lints
 	$(CARGO) fmt --check
