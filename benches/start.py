@@ -27,7 +27,7 @@ NAME = "BenchApplicationConfiguration"
 BUCKET = "bench-envs"
 
 
-def row(what, ours, theirs, unit, goal=None):
+def row(what, ours, theirs, unit, goal=None, peer="the original"):
     def middle(values):
         return statistics.median(values) if values else None
 
@@ -38,7 +38,7 @@ def row(what, ours, theirs, unit, goal=None):
     print(json.dumps({
         "what": what, "ours": round(mine, 2), "theirs": round(other, 2) if other is not None else None, "unit": unit,
         "ratio": round(other / mine, 1) if other is not None and mine else None,
-        "spread": {"ours": spread(ours), "theirs": spread(theirs)}, "goal": goal,
+        "spread": {"ours": spread(ours), "theirs": spread(theirs)}, "goal": goal, "peer": peer,
     }), flush=True)
 
 

@@ -212,6 +212,10 @@ fn lines(text: &str) -> Vec<Range<usize>> {
 /// The comments of a YAML text that could speak to runner, from their `#` to the line's end.
 fn comments(text: &str) -> Vec<Range<usize>> {
     let mut comments = Vec::new();
+    // In nearly every file none speaks to it.
+    if !text.contains("runner:") {
+        return comments;
+    }
     let mut quote = None;
     // The indentation of the key whose block text (`|` or `>`) is being passed over.
     let mut block: Option<usize> = None;

@@ -291,44 +291,52 @@ fn map(
     diagnostics: &mut Diagnostics,
 ) -> Vec<(Key, Node)> {
     let mut map: Vec<(Key, Node)> = Vec::with_capacity(entries.len());
-    let mut first = HashMap::new();
+    // Where the keys of a long mapping are; in a short one, as nearly all are, looking at each is faster.
+    let mut index: Option<HashMap<String, usize>> = (entries.len() >= LONG).then(HashMap::new);
     for (key, value) in entries {
         let Some(key) = self::key(key, source, diagnostics) else {
             continue;
         };
         let value = node(value, source, diagnostics);
-        match first.get(&key.name) {
-            None => {
-                first.insert(key.name.clone(), key.place.clone());
-                map.push((key, value));
+        let earlier = match &index {
+            Some(index) => index.get(&key.name).copied(),
+            None => map.iter().position(|(earlier, _)| earlier.name == key.name),
+        };
+        let Some(earlier) = earlier else {
+            if let Some(index) = &mut index {
+                index.insert(key.name.clone(), map.len());
             }
-            Some(earlier) => diagnostics.push(
-                Diagnostic::new(
-                    Code::DuplicateKey,
-                    key.place.clone(),
-                    format!("the key `{}` stands twice in this mapping", key.name),
-                )
-                .label("again here")
-                .related(Place::clone(earlier), "first defined here"),
-            ),
-        }
+            map.push((key, value));
+            continue;
+        };
+        diagnostics.push(
+            Diagnostic::new(
+                Code::DuplicateKey,
+                key.place,
+                format!("the key `{}` stands twice in this mapping", key.name),
+            )
+            .label("again here")
+            .related(map[earlier].0.place.clone(), "first defined here"),
+        );
     }
     map
 }
 
 fn key(raw: Spanned<Raw>, source: &Source, diagnostics: &mut Diagnostics) -> Option<Key> {
     let node = node(raw, source, diagnostics);
-    match node.scalar() {
-        Some(name) => Some(Key {
-            name: name.to_owned(),
-            place: node.place.clone(),
-        }),
-        None => {
+    let name = match node.value {
+        Value::Text(name) | Value::Number(name) => name,
+        Value::Bool(value) => value.to_string(),
+        Value::Null | Value::List(_) | Value::Map(_) => {
             let message = format!("a key must be a text, this is {}", node.kind());
             diagnostics.push(Diagnostic::new(Code::WrongType, node.place, message));
-            None
+            return None;
         }
-    }
+    };
+    Some(Key {
+        name,
+        place: node.place,
+    })
 }
 
 fn place(source: &Source, location: &serde_yaml::Location) -> Place {

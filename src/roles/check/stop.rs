@@ -26,13 +26,13 @@ pub fn check(cx: &mut Cx<'_>) {
     }
     for (role, spec) in &roles.file.roles {
         let budget = spec.stop_timeout.unwrap_or(platform);
-        let place = roles.value_place(&["roles", role, "stop_timeout"]);
+        let place = || roles.value_place(&["roles", role, "stop_timeout"]);
         if budget > platform {
             let message = format!(
                 "the role may take {budget} to stop, and the platform kills after {platform}"
             );
             cx.diagnostics.push(
-                Diagnostic::new(Code::StopBudget, place, message)
+                Diagnostic::new(Code::StopBudget, place(), message)
                     .related(
                         roles.value_place(&["platform", "stop_timeout"]),
                         "what the platform grants",
@@ -82,7 +82,7 @@ pub fn check(cx: &mut Cx<'_>) {
                 "stop_timeout",
             ]);
             cx.diagnostics.push(
-                Diagnostic::new(Code::StopBudget, place, message)
+                Diagnostic::new(Code::StopBudget, place(), message)
                     .related(member, label)
                     .help(format!(
                         "the budget must be at least {needed}: their times and 1s for runner itself"
