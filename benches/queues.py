@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures the handling of a queue beside sqs-consumer, the original's boto3 loop and a bare client: messages, CPU, memory.
+"""Measures queues beside sqs-consumer, the original's boto3 loop and a bare client: messages, CPU, memory.
 
     queues.py [--runs N] [--messages N] [--quick N] [--commands N]
 
@@ -8,11 +8,11 @@ spread (of each side, smallest and largest), goal. Every side empties a queue of
 without a journal; all take turns. Handlers do nothing: the peers' are functions of their own process, ours are other
 processes, which is the price of a handler in any language that may crash and hang.
 
-The rate is seen from outside, by the queue's own counts, from the first tenth to the end: no start-up is in it. CPU and
-memory are those of the side's own process, the CPU beyond a run of a few messages; handlers have a row of their own.
-The quick sides (`worker`, `http`, the bare client) get `--quick` messages, or the 10 ms in which the kernel counts would
-be most of what is measured. SQS is some milliseconds away, a server on loopback is not: so the rates are measured once
-more over a line that holds each answer back.
+The rate is seen from outside, by the queue's own counts, from the first tenth to the end: no start-up is in it. CPU
+and memory are those of the side's own process, the CPU beyond a run of a few messages; handlers have a row of their
+own. The quick sides (`worker`, `http`, the bare client) get `--quick` messages, or the 10 ms in which the kernel
+counts would be most of what is measured. SQS is some milliseconds away, a server on loopback is not: so the rates are
+measured once more over a line that holds each answer back.
 """
 import argparse
 import contextlib
@@ -21,6 +21,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -66,6 +67,11 @@ def started(words, **more):
     finally:
         child.kill()
         child.wait()
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 class Queues:
@@ -121,7 +127,8 @@ class Side:
         name, url = queues.filled(count)
         words = self.words(queues, folder, name, url)
         env = {"PATH": os.environ["PATH"], "HOME": str(folder), "AWS_EC2_METADATA_DISABLED": "true",
-               "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "RUNNER_SOCKET": str(folder / "socket")}
+               "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing",
+               "RUNNER_SOCKET": str(folder / "socket")}
         with open(folder / "log", "wb") as log:
             child = subprocess.Popen(words, env=env, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
@@ -198,7 +205,7 @@ def sides(port):
 
 
 def measured(queues, turns, runs):
-    """By side's name: rates, CPU ms per 1 000 messages, the same of handlers, peaks. A turn is a side and its messages."""
+    """By side's name: rates, CPU ms per 1 000 messages, the same of handlers, peaks. A turn is a side and a count."""
     results = {}
     for _ in range(runs):
         for side, count in turns:
@@ -241,20 +248,24 @@ def main():
     ask.add_argument("--commands", type=int, default=300)
     options = ask.parse_args()
     with contextlib.ExitStack() as stack:
-        service = stack.enter_context(started([sys.executable, PARTS / "service.py"], stdout=subprocess.PIPE, text=True))
-        port = int(service.stdout.readline())
+        def listening(part, *words):
+            """Starts one of the parts; the port that it says."""
+            command = [sys.executable, PARTS / part, *map(str, words)]
+            child = stack.enter_context(started(command, stdout=subprocess.PIPE, text=True))
+            return int(child.stdout.readline())
+
+        port = listening("service.py")
         home = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         log = stack.enter_context(open(home / "log", "wb"))
-        listen = 9300 + os.getpid() % 600
-        stack.enter_context(started([RUNNER, "queue", "serve", "--listen", f"127.0.0.1:{listen}"], cwd=home, stdout=log, stderr=log))
+        listen = free_port()
+        serve = [RUNNER, "queue", "serve", "--listen", f"127.0.0.1:{listen}"]
+        stack.enter_context(started(serve, cwd=home, stdout=log, stderr=log))
         queues = Queues(listen)
         ours, peers = sides(port)
         counts = {"worker": options.quick, "http": options.quick, BARE.name: options.quick, "command": options.commands}
         turns = [(side, counts.get(side.name, options.messages)) for side in [*ours.values(), *peers]]
         rows(measured(queues, turns, options.runs), list(ours), peers)
-        line = stack.enter_context(started([sys.executable, PARTS / "line.py", str(listen), str(AWAY)],
-                                           stdout=subprocess.PIPE, text=True))
-        queues.seen_at(int(line.stdout.readline()))
+        queues.seen_at(listening("line.py", listen, AWAY))
         kinds, peers = ["worker", "http"], [peer for peer in peers if peer.name != BOTO3]
         turns = [(side, options.messages) for side in [ours["worker"], ours["http"], *peers]]
         rates(measured(queues, turns, options.runs), kinds, peers, f", the server {AWAY} ms away")
