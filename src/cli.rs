@@ -10,6 +10,7 @@ mod control;
 mod live;
 mod load;
 mod offline;
+mod queue;
 mod status;
 mod values;
 
@@ -23,6 +24,7 @@ use args::{Args, Command};
 
 /// The whole program: reads the command line, does what it says, and gives the exit code.
 pub fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(after_a_bug));
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -44,8 +46,22 @@ pub fn main() -> ExitCode {
         Command::Status(options) => control::status(&args.global, options),
         Command::Restart(options) => control::restart(&args.global, options),
         Command::Stop(options) => control::stop(&args.global, options),
+        Command::Queue(command) => return queue::run(&args.global, command),
         Command::Completions { shell } => offline::completions(*shell),
     })
+}
+
+/// A panic is a bug of ours: children must not outlive us, and the text of the panic, which may quote a value, is not
+/// shown.
+fn after_a_bug(panic: &std::panic::PanicHookInfo<'_>) {
+    let place = panic
+        .location()
+        .map_or_else(String::new, |place| format!(" at {place}"));
+    crate::sys::reaper::abandon();
+    say(&format!(
+        "runner: a bug of its own{place}; its children are killed. Please report this line.\n"
+    ));
+    crate::sys::exit_now(Exit::SOFTWARE)
 }
 
 fn code(exit: Exit) -> ExitCode {

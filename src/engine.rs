@@ -4,9 +4,13 @@ pub mod backoff;
 pub mod child;
 pub mod control;
 pub mod event;
+pub mod handler;
 pub mod health;
+pub mod lease;
 mod members;
+pub mod poll;
 mod probe;
+mod protection;
 mod repeat;
 pub mod service;
 pub mod sources;
@@ -88,11 +92,32 @@ pub async fn prepare(
     members::listen(&plan, world)?;
     let settings = sources::resolve(&plan, open, world).await?;
     let cx = Cx::of(world, plan, settings);
-    match steps::run(&cx.plan.steps, &cx).await {
+    match announced(world, steps::run(&cx.plan.steps, &cx)).await {
         StepEnd::Done => Ok(cx),
         StepEnd::Failed(error) => Err(Ending::Failed(error)),
         StepEnd::Stopped => Err(Ending::Stopped),
     }
+}
+
+/// Does the steps; a stop that they do not end at once with is told.
+async fn announced(world: &World, steps: impl Future<Output = StepEnd>) -> StepEnd {
+    tokio::pin!(steps);
+    tokio::select! {
+        biased;
+        end = &mut steps => return end,
+        () = world.shutdown.requested() => {}
+    }
+    let why = match world.shutdown.stage() {
+        Stage::Stopping(Reason::Signal(number)) | Stage::Killing(Reason::Signal(number)) => {
+            format!("{} was received", crate::signal::name(number))
+        }
+        Stage::Stopping(Reason::Asked) | Stage::Killing(Reason::Asked) | Stage::Running => {
+            "as asked".to_owned()
+        }
+    };
+    let within = world.stop_timeout.get();
+    world.tell(Event::Stopping { why, within });
+    steps.await
 }
 
 /// The role that was named, or that `select` names.

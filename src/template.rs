@@ -234,7 +234,7 @@ mod tests {
     fn faults_have_a_place_and_show_no_value() {
         for (text, expected) in [
             ("x ${A", "expression-syntax: ${A"),
-            ("${A:-b}", "expression-syntax: :"),
+            ("${A:-b}", "expression-syntax: :-"),
             ("${}", "expression-syntax: "),
             ("${A|upperr}", "unknown-filter: upperr"),
             ("${debug()}", "unknown-filter: debug"),

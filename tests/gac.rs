@@ -7,15 +7,19 @@
 
 mod common;
 
-use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
 use common::moto::{self, Moto};
 use common::server::{Act, Server, answer};
-use common::{Ended, Place, Running, root};
+use common::{Ended, Place, root};
 
 /// A role that prints A and B, from the environment and, above it, the secret that IDENTITY names.
 const ROLES: &str = "settings:\n  sources:\n    - environment\n    - secret: \"${IDENTITY}\"\n      region: us-east-1\n      placeholder: \"XXX: ENTER VALUE\"\n      timeout: 2s\n      attempt_timeout: 400ms\n  keys:\n    IDENTITY: { required: true, description: name of the GAC }\n    A: { required: true, description: the first }\n    B: { default: from roles.yaml }\n    C: { default: \"\" }\nroles:\n  r:\n    startup:\n      - command: [echo, \"${A}|${B}|${C}\"]\n  needless:\n    startup:\n      - command: [echo, done]\n";
+
+/// The same with the patience that is the default.
+fn patient() -> String {
+    ROLES.replace("      timeout: 2s\n      attempt_timeout: 400ms\n", "")
+}
 
 /// Plays the role with this text as the GAC in a file.
 fn with_file(text: impl AsRef<[u8]>) -> Ended {
@@ -78,12 +82,7 @@ fn a_file_that_is_not_there_or_not_ours() {
         std::os::unix::fs::PermissionsExt::from_mode(0o600),
     )
     .expect("ours");
-    let copy = place.path("runner");
-    std::fs::copy(env!("CARGO_BIN_EXE_runner"), &copy).expect("a copy that nobody may run");
-    let mut command = std::process::Command::new(copy);
-    command.args(["run", "r"]).uid(65534).gid(65534);
-    place.prepare(&mut command);
-    Running::start(command).wait().expect(
+    place.play_as_nobody().expect(
         77,
         "cannot read the secret file gac.json: permission denied",
     );
@@ -224,7 +223,8 @@ fn through_a_real_secrets_manager() {
     let Some(moto) = Moto::start("through_a_real_secrets_manager") else {
         return;
     };
-    let play = |name: &str| moto::at(Place::with(ROLES).env("IDENTITY", name), &moto.url).play();
+    let play =
+        |name: &str| moto::at(Place::with(&patient()).env("IDENTITY", name), &moto.url).play();
     moto.put("good", r#"{"A": "a from the secret", "B": null, "C": 5}"#);
     let ended = play("good");
     ended.expect(0, "is done");
@@ -302,12 +302,14 @@ fn refused_throttled_and_broken() {
     ended.expect(77, "get new credentials");
     assert_eq!(vault.requests().len(), 1);
 
-    let (ended, vault) = play(vec![
+    let vault = Server::new([
         error(400, "ThrottlingException", "Rate exceeded"),
         error(500, "InternalServiceError", "sorry"),
         Act::Reset,
         good,
     ]);
+    let place = Place::with(&patient()).env("IDENTITY", "gac");
+    let ended = moto::at(place, &vault.url("")).play();
     ended.expect(0, "is done");
     assert_eq!(ended.said(), ["a|from roles.yaml|"]);
     assert_eq!(vault.requests().len(), 4);

@@ -2,7 +2,7 @@
 //!
 //! `UPDATE=1 cargo nextest run` writes the file anew.
 
-#![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
+#![allow(clippy::disallowed_methods)] // A test reads and writes files, and waits for the binary itself.
 
 use std::fs;
 use std::path::{Path, PathBuf};

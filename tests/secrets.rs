@@ -53,11 +53,11 @@ const SETTINGS: &str = r##"settings:
     SHOUTED: { value: "${SHORT|upper}" }
     WRONG_INT: { value: "${SHORT|int + 1}" }
     WRONG_FLOAT: { value: "${PLAIN|float}" }
-    WRONG_BOTH: { value: "${SHORT * PLAIN}" }
+    WRONG_BOTH: { value: "${SHORT|float + PLAIN|int}" }
     WRONG_LIST: { value: "${SHORT|split('#')}" }
     WRONG_FIELD: { value: "${PLAIN.field}" }
     WRONG_ITEM: { value: "${SHORT['x']}" }
-    WRONG_FUEL: { value: "${SHORT * 100000000}" }
+    WRONG_FUEL: { value: "${(SHORT ~ PLAIN) * 100000000}" }
     GONE: { required: true, secret: true }
   assert:
     - { that: "PLAIN == 'x' or not WRONG_ASSERT", message: "${SHORT} and ${PLAIN} disagree" }
@@ -508,5 +508,106 @@ fn a_secret_in_a_loop_and_in_a_service() {
         ended.said().iter().any(|line| line == "***"),
         "{}",
         ended.stdout
+    );
+}
+
+/// Whatever an expression does with a secret, its failure does not quote it.
+#[test]
+fn a_failing_expression_quotes_no_value() {
+    let mut failed = 0;
+    for expression in [
+        "SHORT + 1",
+        "SHORT - PLAIN",
+        "SHORT * SHORT",
+        "SHORT / 2",
+        "-SHORT",
+        "SHORT ** 2",
+        "SHORT|int",
+        "SHORT|float",
+        "SHORT|bool",
+        "SHORT|round",
+        "SHORT|first|int",
+        "SHORT|split('#')|int",
+        "SHORT|split('#')|join(5)|int",
+        "SHORT|replace('C', 5)|int",
+        "SHORT|length + PLAIN",
+        "SHORT|tojson|int",
+        "SHORT|title(5)",
+        "SHORT|default",
+        "SHORT in 5",
+        "5 in SHORT",
+        "SHORT is in(5)",
+        "SHORT is startingwith(5)",
+        "SHORT()",
+        "SHORT.field",
+        "SHORT.method()",
+        "SHORT[PLAIN]",
+        "SHORT[5]",
+        "SHORT[5:'x']",
+        "{SHORT: 1}[PLAIN]",
+        "{SHORT: 1}",
+        "[SHORT, PLAIN]",
+        "{'a': SHORT}.b",
+        "SHORT * 100000000",
+        "SHORT if PLAIN|int else 5",
+    ] {
+        let place = Place::with(&format!(
+            "settings:\n  sources: [{{ secret: \"file:gac.json\" }}]\n  keys:\n    SHORT: {{ required: true, secret: true }}\n    PLAIN: {{ required: true }}\n    DERIVED:\n      value: >-\n        ${{{expression}}}\nroles:\n  derived: {{ startup: [ {{ command: \"true\", environment: {{ A: \"${{DERIVED}}\" }} }} ] }}\n  step:\n    startup:\n      - command: \"true\"\n        environment:\n          A: >-\n            ${{{expression}}}\n"
+        ))
+        .file("gac.json", GAC);
+        for role in ["derived", "step"] {
+            let ended = place.run(&["run", role]);
+            silent(expression, &ended);
+            assert!(
+                matches!(ended.code, Some(0 | 78)),
+                "{expression}: {}",
+                ended.stderr
+            );
+            failed += u32::from(ended.code == Some(78) && !ended.stderr.contains("cannot be used"));
+        }
+    }
+    assert!(
+        failed >= 30,
+        "only {failed} failed at run: the rest shows nothing"
+    );
+}
+
+/// A template that is no ini has no keys by which a secret line could be known.
+#[test]
+fn a_comparison_shows_no_old_and_no_new_secret() {
+    let place = |template: &str, old: &str| {
+        Place::with(
+            "settings:\n  sources: [{ secret: \"file:gac.json\" }]\n  keys: { SHORT: { required: true, secret: true }, BROKEN: { required: true, secret: true }, OPEN: { default: new } }\nroles:\n  r: { startup: [ { render: { source: t, destination: out } } ] }\n",
+        )
+        .file("gac.json", GAC)
+        .file("t", template)
+        .file("old", old)
+    };
+    let template = "first\npassword: ${SHORT}, ${OPEN}\nk = ${SHORT}\nlast ${OPEN}\n";
+    let old = "first\npassword: canary-of-old, x\nk =canary-of-old\nlast old\n";
+    let ended = place(template, old).run(&["render", "out", "--diff", "old"]);
+    silent("diff", &ended);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert_eq!(
+        ended.stdout.lines().skip(2).collect::<Vec<_>>(),
+        [
+            " first",
+            "-password: ***",
+            "-k = ***",
+            "-last old",
+            "+password: ***, new",
+            "+k = ***",
+            "+last new"
+        ]
+    );
+    let place = place("a ${SHORT}\nb ${BROKEN}\n", "a x\n");
+    let ended = place.run(&["render", "out", "--diff", "old"]);
+    silent("diff with a line break", &ended);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let revealed = place.run(&["render", "out", "--diff", "old", "--reveal"]);
+    assert!(
+        revealed.stdout.contains("+a CNRY#s1\n"),
+        "{}",
+        revealed.stdout
     );
 }

@@ -3,7 +3,7 @@
 //! `UPDATE=1 cargo nextest run` writes what is printed now; the diff is then read by a person. A first line
 //! `# args: …` gives further arguments.
 
-#![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
+#![allow(clippy::disallowed_methods)] // A test reads and writes files, and waits for the binary itself.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -16,7 +16,8 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
         runner plan indexer                 say what the role will do, step by step\n  \
         application_type=portal runner run  play the role, as the container's entrypoint\n  \
         runner render production.ini        show a rendered file, secrets masked\n  \
-        runner explain RDS_HOSTNAME         say where a value comes from",
+        runner explain RDS_HOSTNAME         say where a value comes from\n  \
+        runner queue send ingestion -       add the tasks that come on stdin",
     disable_help_subcommand = true,
     max_term_width = 100
 )]
@@ -127,6 +128,9 @@ pub enum Command {
     Restart(Restart),
     /// Ask the running runner to stop in order
     Stop(Stop),
+    /// Add tasks to a queue, look into it, or serve one on this machine
+    #[command(subcommand)]
+    Queue(Queue),
     /// Print shell completions
     Completions {
         /// The shell
@@ -262,6 +266,98 @@ pub struct Stop {
     /// Wait until the runner is gone
     #[arg(long)]
     pub wait: bool,
+}
+
+/// What is done with a queue.
+#[derive(Debug, Subcommand)]
+pub enum Queue {
+    /// Add messages
+    #[command(after_help = "Examples:\n  \
+        runner queue send ingestion --json '{\"uuid\": \"…\"}'\n  \
+        runner queue send ingestion --file tasks.jsonl      one JSON value after the other\n  \
+        make-tasks | runner queue send ingestion -          the same from stdin")]
+    Send(Send),
+    /// Count the messages: visible, in flight, delayed, dead
+    Depth(Depth),
+    /// Show messages without taking them; each one shown counts as received once more
+    Peek(Peek),
+    /// Move the dead letters back into the queue
+    Redrive(Which),
+    /// Serve queues on this machine: the part of SQS that workers need, with no AWS
+    Serve(Serve),
+}
+
+/// Which queue is meant.
+#[derive(Debug, ClapArgs)]
+pub struct Which {
+    /// A queue of roles.yaml, or the name, URL or ARN of another
+    #[arg(value_name = "QUEUE")]
+    pub queue: String,
+    /// The role that the queue is looked for in; by default the one that `select` names, then the only one that has it
+    #[arg(long)]
+    pub role: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Send {
+    #[command(flatten)]
+    pub which: Which,
+    /// A message, as JSON; may be given more than once
+    #[arg(long, value_name = "JSON")]
+    pub json: Vec<String>,
+    /// A message, as any text; may be given more than once
+    #[arg(long, value_name = "TEXT")]
+    pub body: Vec<String>,
+    /// A file of JSON values, one after the other; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub file: Vec<PathBuf>,
+    /// Read JSON values from stdin
+    #[arg(value_name = "-", value_parser = ["-"])]
+    pub stdin: Option<String>,
+    /// Whose order the messages keep, in a FIFO queue
+    #[arg(long)]
+    pub group: Option<String>,
+    /// How long the messages cannot be received, such as 30s; at most 15m
+    #[arg(long, value_name = "TIME")]
+    pub delay: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Depth {
+    #[command(flatten)]
+    pub which: Which,
+    /// How it is written
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Shown,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Peek {
+    #[command(flatten)]
+    pub which: Which,
+    /// How many messages at most, up to 10
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=10))]
+    pub count: u8,
+    /// Look into the dead letters instead
+    #[arg(long)]
+    pub dead: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Serve {
+    /// Where it listens
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9324")]
+    pub listen: std::net::SocketAddr,
+    /// The file that keeps the messages; without one they are gone when the server ends
+    #[arg(long, value_name = "FILE")]
+    pub journal: Option<PathBuf>,
+    /// Refuse a queue that was not created, as AWS does; by default it is there when it is first used, with NAME-dlq
+    /// beside it
+    #[arg(long)]
+    pub strict: bool,
+    /// After how many receives a message goes to NAME-dlq
+    #[arg(long, value_name = "COUNT", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub max_receives: u32,
 }
 
 /// Reads `KEY=VALUE`. Its error does not repeat the text, which may hold a secret; clap's own would.

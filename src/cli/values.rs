@@ -162,40 +162,63 @@ fn item(world: &World, resolved: &Resolved, name: &str, reveal: bool) -> Option<
     }))
 }
 
-/// Prints a line diff. Whether lines differ is judged by the real text; where the new line has a mask, neither
-/// side's value is shown.
+/// Prints a line diff. Whether lines differ is judged by the real text; what is printed of the new one is the masked
+/// text, and of the old one no line that could be a masked line with another value.
 fn differ(old: &str, new: &Secret, shown: &Secret, path: &str) -> Exit {
-    let new = new.expose();
-    if old == new {
+    if old == new.expose() {
         return Exit::OK;
     }
-    let shown: Vec<&str> = shown.expose().lines().collect();
-    let masked_keys: BTreeSet<&str> = shown
-        .iter()
-        .filter(|line| line.contains(MASK))
-        .map(|line| key(line))
-        .collect();
     let mut out = format!("--- {path}\n+++ rendered\n");
-    let diff = TextDiff::from_lines(old, new);
+    let lines: Vec<&str> = new.expose().lines().collect();
+    let shown: Vec<&str> = shown.expose().lines().collect();
+    if lines.len() != shown.len() {
+        out.push_str(
+            "they differ; a masked value has a line break, so that only --reveal can say where\n",
+        );
+        print(&out);
+        return Exit::FAILED;
+    }
+    let pairs = lines.iter().zip(&shown);
+    let masked: Vec<&str> = pairs
+        .filter(|(real, shown)| real != shown)
+        .map(|(_, shown)| *shown)
+        .collect();
+    let old: Vec<&str> = old.lines().collect();
+    let diff = TextDiff::from_slices(&old, &lines);
     for group in diff.grouped_ops(3) {
         for change in group.iter().flat_map(|op| diff.iter_changes(op)) {
-            let line = change.value().trim_end_matches(['\n', '\r']);
-            let (sign, line) = match change.tag() {
-                ChangeTag::Equal => (' ', line.to_owned()),
-                ChangeTag::Delete => ('-', line.to_owned()),
-                ChangeTag::Insert => ('+', line.to_owned()),
+            let sign = match change.tag() {
+                ChangeTag::Equal => ' ',
+                ChangeTag::Delete => '-',
+                ChangeTag::Insert => '+',
             };
-            let hidden = masked_keys.contains(key(&line));
-            let line = if hidden {
-                format!("{} = {MASK}", key(&line))
-            } else {
-                line
+            let hidden = || {
+                masked
+                    .iter()
+                    .find(|masked| could_be(change.value(), masked))
+            };
+            let line = match change.new_index() {
+                Some(at) => shown[at].to_owned(),
+                None => hidden().map_or(change.value().to_owned(), |masked| {
+                    format!("{}{MASK}", before_mask(masked))
+                }),
             };
             let _ = writeln!(out, "{sign}{line}");
         }
     }
     print(&out);
     Exit::FAILED
+}
+
+/// Whether an old line may hold a value that is masked in this new one: it begins as that line does before its
+/// first mask, or has the same key.
+fn could_be(line: &str, masked: &str) -> bool {
+    let same_key = line.contains('=') && masked.contains('=') && key(line) == key(masked);
+    same_key || line.starts_with(before_mask(masked))
+}
+
+fn before_mask(line: &str) -> &str {
+    line.split(MASK).next().unwrap_or(line)
 }
 
 /// What stands before a line's `=`.

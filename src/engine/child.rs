@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::world::World;
 use crate::outcome::{Exit, RunError};
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, Stage};
 use crate::sys::process::Launch;
 use crate::sys::reaper::{Ended, Process, Spawned};
 use crate::sys::relay::frame::{Label, Stream};
@@ -38,23 +38,51 @@ pub async fn run(
     limit: Option<Duration>,
     shutdown: &Shutdown,
 ) -> Result<Run, RunError> {
+    run_fed(world, launch, label, limit, shutdown, Vec::new()).await
+}
+
+/// The same for a program that is given a text on its stdin, where `launch` has a pipe there. A program that does not
+/// read it, or not all of it, is as good as one that does.
+pub async fn run_fed(
+    world: &World,
+    launch: Launch,
+    label: &Label,
+    limit: Option<Duration>,
+    shutdown: &Shutdown,
+    input: Vec<u8>,
+) -> Result<Run, RunError> {
     if shutdown.is_requested() {
         return Ok(Run::Stopped);
     }
-    let spawned = world
+    let mut spawned = world
         .processes
         .spawn(&launch)
         .map_err(|error| start_error(&launch, &error))?;
+    let feeding = tokio::task::spawn_local(feed(spawned.pipes.stdin.take(), input));
     let (process, relays) = relay(world, spawned, label);
     let run = guard(world, &process, limit, shutdown).await;
-    // Both streams share the time.
-    let until = Instant::now() + LAST_WORDS;
+    feeding.abort();
+    // Both streams share the time; who asked twice does not wait for a pipe that a stranger holds open.
+    let until = match shutdown.stage() {
+        Stage::Killing(_) => Instant::now(),
+        Stage::Running | Stage::Stopping(_) => Instant::now() + LAST_WORDS,
+    };
     for relay in relays {
         relay
             .finish(until.saturating_duration_since(Instant::now()))
             .await;
     }
     Ok(run)
+}
+
+/// Writes a text into a pipe and closes it.
+async fn feed(pipe: Option<std::os::fd::OwnedFd>, input: Vec<u8>) {
+    use tokio::io::AsyncWriteExt;
+    let pipe = pipe.and_then(|pipe| tokio::net::unix::pipe::Sender::from_owned_fd(pipe).ok());
+    if let Some(mut pipe) = pipe {
+        // Nobody need read it.
+        let _ = pipe.write_all(&input).await;
+    }
 }
 
 /// Relays a new child's output; nothing to relay where it inherits ours.

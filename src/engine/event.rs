@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::poll::fact::Fact as QueueFact;
 use super::service::Fact;
 use crate::outcome::{Outcome, RunError};
 use crate::sys::init::Mode;
@@ -59,6 +60,8 @@ pub enum Event {
         replica: Option<u32>,
         fact: Fact,
     },
+    /// Something about a queue or one of its messages.
+    Queue { member: String, fact: QueueFact },
     /// A member waits for others.
     Waiting { member: String, needs: Vec<String> },
     /// Questions are answered on a socket; better places could not be had.
@@ -210,6 +213,10 @@ impl Event {
                     replica: *replica,
                     ..of(level, event, member, message)
                 }
+            }
+            Event::Queue { member, fact } => {
+                let (level, event, message) = fact.line();
+                of(level, event, member, message)
             }
             Event::Waiting { member, needs } => of(
                 Info,

@@ -120,7 +120,7 @@ impl<'a> Members<'a> {
             match member {
                 Member::Service(spec) => members.add_service(name, spec),
                 Member::Loop(spec) => members.add_loop(name, spec),
-                Member::Queue(_) => {}
+                Member::Queue(spec) => members.add_queue(name, spec),
             }
         }
         members

@@ -1,7 +1,7 @@
 //! Settings from the world: the open sources first, then the secret that they name.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::PathBuf;
 
 use super::Ending;
 use super::child::{self, Run};
@@ -70,7 +70,9 @@ pub async fn open(settings: &Settings, world: &World) -> Result<Open, Ending> {
     for source in &settings.sources {
         let layer = match source {
             SourceSpec::Environment => Some(environment(settings, world)?),
-            SourceSpec::File(source) => file(source, &open.text(settings, &source.file)?)?,
+            SourceSpec::File(source) => {
+                file(source, &open.text(settings, &source.file)?, world).await?
+            }
             SourceSpec::Command(source) => command(source, settings, &open, world).await?,
             SourceSpec::Secret(_) => None,
         };
@@ -213,19 +215,32 @@ fn environment(settings: &Settings, world: &World) -> Result<Layer, RunError> {
     Ok(layer)
 }
 
-fn file(source: &FileSource, path: &str) -> Result<Option<Layer>, RunError> {
+async fn file(source: &FileSource, path: &str, world: &World) -> Result<Option<Layer>, Ending> {
     let doing = || format!("cannot read the settings file {path}");
     let wrong = |cause: String| RunError::new(Exit::CONFIG, doing(), cause);
     let format = Format::of(path)
         .ok_or_else(|| wrong("its name ends in none of .json, .toml, .yaml".to_owned()))?;
-    let text = match files::read_limited(Path::new(path), files::LIMIT) {
+    let text = match read(path, world).await? {
         Ok(text) => text,
         Err(error) if source.optional && error.is_missing() => return Ok(None),
-        Err(error) => return Err(RunError::new(error.exit(), doing(), error.why.to_string())),
+        Err(error) => {
+            return Err(RunError::new(error.exit(), doing(), error.why.to_string()).into());
+        }
     };
     document::layer(Origin::File(path.to_owned()), &text, format, &source.map)
         .map(Some)
-        .map_err(wrong)
+        .map_err(|cause| wrong(cause).into())
+}
+
+/// Reads a file; a stop does not wait for a pipe that nobody writes, or for a disk that is gone.
+async fn read(path: &str, world: &World) -> Result<Result<String, files::ReadError>, Ending> {
+    let path = PathBuf::from(path);
+    let text = files::aside(move || files::read_limited(&path, files::LIMIT));
+    tokio::select! {
+        biased;
+        () = world.shutdown.requested() => Err(Ending::Stopped),
+        text = text => Ok(text?),
+    }
 }
 
 /// The first line that a program prints.
@@ -298,7 +313,10 @@ async fn secret(
         .map(|text| open.text(settings, text))
         .transpose()?;
     let (origin, text) = match name.strip_prefix("file:") {
-        Some(path) => (Origin::SecretFile(path.to_owned()), secret_file(path)?),
+        Some(path) => (
+            Origin::SecretFile(path.to_owned()),
+            secret_file(path, world).await?,
+        ),
         None => fetched(source, name, region, world).await?,
     };
     let read = document::secret(origin.clone(), &text, placeholder.as_deref())
@@ -338,19 +356,10 @@ async fn fetched(
     Ok((Origin::Secret { name, version }, fetched.text))
 }
 
-fn secret_file(path: &str) -> Result<Secret, RunError> {
-    files::read_limited(Path::new(path), files::LIMIT)
-        .map(Secret::new)
-        .map_err(|error| {
-            let exit = if error.is_missing() {
-                Exit::CONFIG
-            } else {
-                error.exit()
-            };
-            RunError::new(
-                exit,
-                format!("cannot read the secret file {path}"),
-                error.why.to_string(),
-            )
-        })
+async fn secret_file(path: &str, world: &World) -> Result<Secret, Ending> {
+    let text = read(path, world).await?;
+    text.map(Secret::new).map_err(|error| {
+        let doing = format!("cannot read the secret file {path}");
+        RunError::new(error.exit(), doing, error.why.to_string()).into()
+    })
 }

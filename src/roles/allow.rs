@@ -56,28 +56,11 @@ pub fn apply<'a>(
             read(source, comment, &mut allows, &mut faults);
         }
         allows.sort_by_key(|allow| allow.line);
-        diagnostics.retain(|diagnostic| {
-            let Some(place) = diagnostic
-                .place
-                .as_ref()
-                .filter(|place| place.source == *source)
-            else {
-                return true;
-            };
-            let line = place.start().0;
-            let mut kept = true;
-            // In the order of the file, so that a generated file with many of both takes no minute.
-            let from = allows.partition_point(|allow| allow.line < line);
-            for allow in &mut allows[from..] {
-                if allow.line > line {
-                    break;
-                }
-                if allow.code == diagnostic.code {
-                    allow.used = true;
-                    kept = false;
-                }
+        diagnostics.retain(|diagnostic| match &diagnostic.place {
+            Some(place) if place.source == *source => {
+                !silenced(&mut allows, diagnostic.code, place.start().0)
             }
-            kept
+            _ => true,
         });
         if !judge {
             continue;
@@ -100,6 +83,23 @@ pub fn apply<'a>(
     }
 }
 
+/// Whether a code is allowed on a line; `allows` are in the order of the file, so that a generated file with many of
+/// both takes no minute.
+fn silenced(allows: &mut [Allow], code: Code, line: usize) -> bool {
+    let from = allows.partition_point(|allow| allow.line < line);
+    let on_line = allows[from..]
+        .iter_mut()
+        .take_while(|allow| allow.line == line);
+    let mut silenced = false;
+    for allow in on_line.filter(|allow| allow.code == code) {
+        allow.used = true;
+        silenced = true;
+    }
+    silenced
+}
+
+const FORM: &str = "write `runner: allow(code) because …`";
+
 /// Reads one comment; one that does not speak to runner is passed over.
 fn read(
     source: &Source,
@@ -107,7 +107,6 @@ fn read(
     allows: &mut Vec<Allow>,
     faults: &mut Vec<Diagnostic>,
 ) {
-    const FORM: &str = "write `runner: allow(code) because …`";
     let text = &source.text()[comment.clone()];
     let Some(at) = text.find("runner:") else {
         return;
@@ -121,65 +120,68 @@ fn read(
         // An ordinary comment about runner.
         return;
     }
-    let place =
-        |range: Range<usize>| source.place(comment.start + range.start..comment.start + range.end);
+    let whole = word_start..text.trim_end().len();
+    let mut fault = |message: &str| {
+        let place = place(source, &comment, whole.clone());
+        faults.push(Diagnostic::new(Code::BadAllow, place, message).help(FORM));
+    };
     let codes = rest[word_end..]
         .strip_prefix('(')
         .and_then(|rest| rest.split_once(')'));
     let Some((codes, reason)) = codes.filter(|_| &rest[..word_end] == "allow") else {
-        let message = "this comment speaks to runner, and cannot be read";
-        let place = place(word_start..text.trim_end().len());
-        faults.push(Diagnostic::new(Code::BadAllow, place, message).help(FORM));
-        return;
+        return fault("this comment speaks to runner, and cannot be read");
     };
-    let (line, _) = source.line_column(comment.start);
-    let before = &source.text()[source.line(line).start..comment.start];
-    // A comment alone on its line is about the next one.
-    let alone = before.trim().is_empty() && is_comment(text);
+    let reason = reason.trim_start().strip_prefix("because").unwrap_or("");
+    if reason.trim_matches(['.', '…', ' ', '-', '>']).is_empty() {
+        fault("an allow says why");
+    }
+    let line = about(source, &comment);
     let mut start = word_start + word_end + 1;
     for written in codes.split(',') {
         let code = written.trim();
         let at = start + (written.len() - written.trim_start().len());
         start += written.len() + 1;
-        let place = at..at + code.len();
-        let known = Code::ALL.iter().find(|known| known.name() == code);
-        match known {
-            Some(known) if known.severity() == Severity::Warning || ERRORS.contains(known) => {
-                allows.push(Allow {
-                    code: *known,
-                    place: comment.start + place.start..comment.start + place.end,
-                    line: if alone { line + 1 } else { line },
-                    used: false,
-                });
-            }
-            Some(_) => {
-                let message = format!("`{code}` cannot be allowed: nothing would run with it");
-                faults.push(Diagnostic::new(
-                    Code::BadAllow,
-                    self::place(source, &comment, place),
-                    message,
-                ));
-            }
-            None => {
-                let message = format!("there is no code `{code}`");
-                let diagnostic = Diagnostic::new(
-                    Code::BadAllow,
-                    self::place(source, &comment, place),
-                    message,
-                );
-                let names = Code::ALL.iter().map(|code| code.name());
-                faults.push(match nearest(code, names) {
-                    Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
-                    None => diagnostic.help("a diagnostic shows its code in brackets: error[code]"),
-                });
+        let place = place(source, &comment, at..at + code.len());
+        match known(code) {
+            Ok(code) => allows.push(Allow {
+                code,
+                place: place.range,
+                line,
+                used: false,
+            }),
+            Err((message, cure)) => {
+                let mut diagnostic = Diagnostic::new(Code::BadAllow, place, message);
+                diagnostic.help = cure;
+                faults.push(diagnostic);
             }
         }
     }
-    let reason = reason.trim_start().strip_prefix("because").unwrap_or("");
-    if reason.trim_matches(['.', '…', ' ', '-', '>']).is_empty() {
-        let message = "an allow says why";
-        let end = text.trim_end().len();
-        faults.push(Diagnostic::new(Code::BadAllow, place(word_start..end), message).help(FORM));
+}
+
+/// The line that a comment is about: its own, or the next where it stands alone.
+fn about(source: &Source, comment: &Range<usize>) -> usize {
+    let (line, _) = source.line_column(comment.start);
+    let before = &source.text()[source.line(line).start..comment.start];
+    let alone = before.trim().is_empty() && is_comment(&source.text()[comment.clone()]);
+    if alone { line + 1 } else { line }
+}
+
+/// The code of that name, if it can be allowed; else what is wrong, and the cure.
+fn known(name: &str) -> Result<Code, (String, Option<String>)> {
+    match Code::ALL.iter().find(|code| code.name() == name) {
+        Some(code) if code.severity() == Severity::Warning || ERRORS.contains(code) => Ok(*code),
+        Some(_) => Err((
+            format!("`{name}` cannot be allowed: nothing would run with it"),
+            None,
+        )),
+        None => {
+            let near = nearest(name, Code::ALL.iter().map(|code| code.name()));
+            let cure = match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "a diagnostic shows its code in brackets: error[code]".to_owned(),
+            };
+            Err((format!("there is no code `{name}`"), Some(cure)))
+        }
     }
 }
 
@@ -259,7 +261,10 @@ fn comment_in(line: &str, quote: &mut Option<char>) -> Option<usize> {
             (Some('"'), '\\') => escaped = true,
             (Some(open), c) if c == open => *quote = None,
             (Some(_), _) => {}
-            (None, '"' | '\'') if matches!(before, ' ' | '[' | '{' | ',' | ':' | '(') => {
+            // A quote opens a text where a value can begin, and again where it stands twice in one.
+            (None, '"' | '\'')
+                if matches!(before, ' ' | '[' | '{' | ',' | ':' | '(') || before == c =>
+            {
                 *quote = Some(c);
             }
             (None, '#') if matches!(before, ' ' | '\t') => return Some(at),

@@ -53,11 +53,15 @@ impl Gac {
 /// Adds everything that is wrong with a GAC; `name` is the file's.
 pub fn check(name: &str, text: &Secret, check: Check<'_>, diagnostics: &mut Diagnostics) {
     let settings = &check.roles.file.settings;
-    let mut placeholders = settings.sources.iter().filter_map(|source| match source {
-        SourceSpec::Secret(source) => source.placeholder.as_ref()?.literal(),
-        _ => None,
-    });
-    let placeholder = placeholders.next_back();
+    let mut placeholders = settings
+        .sources
+        .iter()
+        .rev()
+        .filter_map(|source| match source {
+            SourceSpec::Secret(source) => source.placeholder.as_ref()?.literal(),
+            _ => None,
+        });
+    let placeholder = placeholders.next();
     let origin = Origin::SecretFile(name.to_owned());
     // serde_json tells lines by LF, as we do, and knows no byte order mark.
     let plain = text
@@ -92,7 +96,9 @@ pub fn check(name: &str, text: &Secret, check: Check<'_>, diagnostics: &mut Diag
     let (resolved, problems) = resolve(settings, &graph, &layers, &wanted);
     let elsewhere = given_elsewhere(check.roles);
     for problem in &problems {
-        diagnostics.append(of_problem(check.roles, &gac, problem, &elsewhere));
+        if let Some(diagnostic) = of_problem(check.roles, &gac, problem, &elsewhere) {
+            diagnostics.push(diagnostic);
+        }
     }
     values::check(check.roles, check.templates, &gac, &resolved, diagnostics);
 }
@@ -207,84 +213,86 @@ fn given_elsewhere(roles: &Roles) -> BTreeSet<String> {
     names
 }
 
+/// What one problem is at its place; nothing where it is told elsewhere.
 fn of_problem(
     roles: &Roles,
     gac: &Gac,
     problem: &Problem,
     elsewhere: &BTreeSet<String>,
-) -> Diagnostics {
-    let mut found = Diagnostics::new();
+) -> Option<Diagnostic> {
     let declared = |name: &str| roles.place(&["settings", "keys", name]);
-    let described = |name: &str, description: &Option<String>| match description {
-        Some(description) => format!("`{name}` ({description})"),
-        None => format!("`{name}`"),
-    };
     match problem {
-        Problem::Missing { name, .. } if elsewhere.contains(name) => {}
+        Problem::Missing { name, .. } if elsewhere.contains(name) => None,
         Problem::Missing {
             name,
             description,
-            found: what,
+            found,
         } => {
-            let what_it_is = described(name, description);
-            let diagnostic = match (gac.place(name), what) {
-                (Some(place), Some(what)) if what.contains("placeholder") => Diagnostic::new(
-                    Code::GacPlaceholder,
-                    place,
-                    format!("{what_it_is} still has the placeholder"),
-                )
-                .related(declared(name), "required here")
-                .help("fill it in"),
-                (Some(place), _) => Diagnostic::new(
-                    Code::GacMissing,
-                    place,
-                    format!("{what_it_is} is required, and it is empty"),
-                )
-                .related(declared(name), "required here"),
-                (None, _) => Diagnostic::new(
-                    Code::GacMissing,
-                    declared(name),
-                    format!("{what_it_is} is required, and {} does not have it", gac.source.name()),
-                )
-                .help("add it to the GAC; if another source gives it, run this with `--set` or its variable"),
+            let described = match description {
+                Some(description) => format!("`{name}` ({description})"),
+                None => format!("`{name}`"),
             };
-            found.push(diagnostic);
+            let found = found.as_deref();
+            Some(missing(gac, name, &described, found, declared(name)))
         }
-        Problem::NotText {
-            name, found: what, ..
-        } => {
+        Problem::NotText { name, found, .. } => {
             let place = gac.place(name).unwrap_or_else(|| declared(name));
-            let message = format!("`{name}` is {what}, and a setting is a text");
-            found.push(
+            let message = format!("`{name}` is {found}, and a setting is a text");
+            Some(
                 Diagnostic::new(Code::GacType, place, message)
                     .help("write it as a JSON text; what reads it can read JSON out of that"),
-            );
+            )
         }
         // A name that is not declared is told where it stands.
-        Problem::Expression { fault, .. } if fault.code == Code::UnknownSetting => {}
+        Problem::Expression { fault, .. } if fault.code == Code::UnknownSetting => None,
         Problem::Expression { name, fault } => {
-            let place = declared(name);
-            let message = format!(
-                "`{name}` cannot be derived with this GAC: {}",
-                fault.message
-            );
-            let mut diagnostic = Diagnostic::new(Code::GacValue, place, message);
+            let why = &fault.message;
+            let message = format!("`{name}` cannot be derived with this GAC: {why}");
+            let mut diagnostic = Diagnostic::new(Code::GacValue, declared(name), message);
             diagnostic.severity = Severity::Error;
             diagnostic.help.clone_from(&fault.help);
-            found.push(diagnostic);
+            Some(diagnostic)
         }
         Problem::Assertion { at, message, level } => {
-            let at = at.to_string();
-            let place = roles.value_place(&["settings", "assert", &at, "that"]);
+            let place = roles.value_place(&["settings", "assert", &at.to_string(), "that"]);
             let message = format!("this does not hold with this GAC: {message}");
             let mut diagnostic = Diagnostic::new(Code::Assertion, place, message);
             if *level == Level::Warning {
                 diagnostic.severity = Severity::Warning;
             }
-            found.push(diagnostic);
+            Some(diagnostic)
         }
     }
-    found
+}
+
+/// A required setting without a value; `found` is what stands there instead.
+fn missing(
+    gac: &Gac,
+    name: &str,
+    described: &str,
+    found: Option<&str>,
+    declared: Place,
+) -> Diagnostic {
+    let placeholder = found.is_some_and(|found| found.contains("placeholder"));
+    match gac.place(name) {
+        Some(place) if placeholder => {
+            let message = format!("{described} still has the placeholder");
+            Diagnostic::new(Code::GacPlaceholder, place, message)
+                .related(declared, "required here")
+                .help("fill it in")
+        }
+        Some(place) => {
+            let message = format!("{described} is required, and it is empty");
+            Diagnostic::new(Code::GacMissing, place, message).related(declared, "required here")
+        }
+        None => {
+            let file = gac.source.name();
+            let message = format!("{described} is required, and {file} does not have it");
+            Diagnostic::new(Code::GacMissing, declared, message).help(
+                "add it to the GAC; if another source gives it, run this with `--set` or its variable",
+            )
+        }
+    }
 }
 
 /// A resolved value's text, for looking at and never for showing.

@@ -51,6 +51,50 @@ pub fn is_schema(schema: &Json) -> Result<(), (Vec<String>, String)> {
     Err((path, message))
 }
 
+/// A schema of messages, compiled.
+#[derive(Debug)]
+pub struct MessageSchema(jsonschema::Validator);
+
+impl MessageSchema {
+    /// `validate` has made sure that it is a schema.
+    pub fn compile(schema: &Json) -> Result<Self, String> {
+        jsonschema::validator_for(schema)
+            .map(Self)
+            .map_err(|error| format!("this is not a JSON Schema: {}", error.masked()))
+    }
+
+    /// Why a message does not fit, in words that hold nothing of it.
+    pub fn misfit(&self, body: &str) -> Option<String> {
+        let message: Json = match serde_json::from_str(body) {
+            Ok(message) => message,
+            Err(_) if body.is_empty() => return Some("the message is empty".to_owned()),
+            Err(error) => {
+                let (line, column) = (error.line(), error.column());
+                return Some(format!(
+                    "the message is not JSON: line {line}, column {column}"
+                ));
+            }
+        };
+        let error = self.0.validate(&message).err()?;
+        let rule = error.schema_path().to_string();
+        // The errors of these rules name keys of the message.
+        let tells = [
+            "additionalProperties",
+            "unevaluatedProperties",
+            "propertyNames",
+        ]
+        .iter()
+        .any(|rule| error.kind().keyword() == *rule);
+        Some(match tells {
+            true => format!("the message does not fit its schema at `{rule}`"),
+            false => format!(
+                "the message does not fit its schema at `{rule}`: {}",
+                error.masked()
+            ),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,7 +112,9 @@ mod tests {
         for record in records {
             for (name, key) in record["properties"].as_object().unwrap() {
                 assert!(
-                    key["description"].as_str().is_some_and(|d| d.len() > 8),
+                    key["description"]
+                        .as_str()
+                        .is_some_and(|d| d.trim().len() > 6),
                     "{name}"
                 );
                 keys += 1;
@@ -84,6 +130,43 @@ mod tests {
         assert_eq!(
             message,
             "`\"objekt\"` cannot stand under `type` in a JSON Schema"
+        );
+    }
+
+    #[test]
+    fn a_misfit_is_told_without_the_message() {
+        let schema = json!({
+            "type": "object", "required": ["uuid"], "additionalProperties": false,
+            "properties": { "uuid": { "type": "string" }, "n": { "maximum": 3 } },
+        });
+        let schema = MessageSchema::compile(&schema).unwrap();
+        assert_eq!(schema.misfit(r#"{"uuid": "1"}"#), None);
+        for (body, expected) in [
+            ("", "the message is empty"),
+            (
+                "{\"uuid\": CANARY}",
+                "the message is not JSON: line 1, column 10",
+            ),
+            (
+                "{}",
+                "the message does not fit its schema at `/required`: \"uuid\" is a required property",
+            ),
+            (
+                r#"{"uuid": ["CANARY"]}"#,
+                "the message does not fit its schema at `/properties/uuid/type`: value is not of type \"string\"",
+            ),
+            (
+                r#"{"uuid": "1", "CANARY": 1}"#,
+                "the message does not fit its schema at `/additionalProperties`",
+            ),
+        ] {
+            assert_eq!(schema.misfit(body).as_deref(), Some(expected), "{body}");
+        }
+        assert!(
+            !schema
+                .misfit(r#"{"uuid": "1", "n": 777}"#)
+                .unwrap()
+                .contains("777")
         );
     }
 }

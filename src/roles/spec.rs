@@ -280,6 +280,9 @@ record! {
         max_receives: Option<Count> => 5,
         /// The queue that takes rejected messages.
         dead_letter: Option<Text> => "${BS_ENV}-ingestion-queue-dlq",
+        /// How long a message that is to be retried stays hidden, growing with its receives; by default from 10s,
+        /// doubling, to 15m.
+        backoff: Option<Backoff> => {"initial": "1m", "factor": 2, "max": "1h"},
         /// A JSON Schema that a message must fit; one that does not is rejected with the reason.
         message_schema: Option<Opaque> => {"type": "object", "required": ["uuid"]},
         /// What becomes of a message whose handler is still running when the stop budget ends: `release` gives it

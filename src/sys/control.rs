@@ -338,3 +338,47 @@ fn others() -> Vec<PathBuf> {
     paths.sort();
     paths
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::trial;
+
+    #[test]
+    fn a_socket_in_tmp_speaks_for_the_user_it_is_named_after() {
+        assert!(named_after(Path::new("/tmp/runner-1000.sock"), 1000));
+        assert!(!named_after(Path::new("/tmp/runner-0.sock"), 1000));
+        assert!(named_after(Path::new(USUAL), 1000));
+    }
+
+    #[test]
+    fn places_are_the_named_one_alone_or_the_usual_ones() {
+        assert_eq!(places(Some(Path::new("x"))), [PathBuf::from("x")]);
+        let usual = places(None);
+        assert_eq!(usual[0], Path::new(USUAL));
+        assert_eq!(usual[1], of_user(our_uid()));
+        assert_eq!(usual.len(), 2);
+    }
+
+    #[test]
+    fn a_file_that_took_the_sockets_place_stays_and_a_long_name_is_an_error() {
+        trial::on_runtime(async {
+            let name = format!("runner-door-{}.sock", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            let door = Door::open(std::slice::from_ref(&path)).expect("it is free");
+            fs::remove_file(&path).expect("it is there");
+            fs::write(&path, "another's").expect("it can be written");
+            drop(door);
+            assert_eq!(fs::read_to_string(&path).expect("it stayed"), "another's");
+            fs::remove_file(&path).expect("it is ours");
+
+            let long = std::env::temp_dir().join("x".repeat(120));
+            let error = Door::open(&[long]).expect_err("sun_path has 108 bytes");
+            let text = error.to_string();
+            assert!(
+                text.starts_with("cannot listen for health and status: "),
+                "{text}"
+            );
+        });
+    }
+}

@@ -195,7 +195,10 @@ impl Expression {
 
     fn lookup(&self, scope: Scope<'_>) -> Result<Item, Fault> {
         let name = self.source.trim();
-        scope(name).ok_or_else(|| self.fault(format!("`{name}` is not defined")))
+        scope(name).ok_or_else(|| {
+            let message = format!("`{name}` is not defined");
+            Fault::new(Code::UnknownSetting, 0..self.source.len(), message)
+        })
     }
 
     fn value(&self, scope: Scope<'_>) -> Result<Value, Fault> {
@@ -270,6 +273,33 @@ impl Condition {
     }
 }
 
+/// What other languages write, and what we write.
+const FOREIGN: &[(&str, &str)] = &[
+    ("&&", "write `and`"),
+    ("||", "write `or`"),
+    ("===", "write `==`"),
+    ("?", "write `A if CONDITION else B`"),
+    ("!", "write `not`"),
+    ("=", "write `==` to compare"),
+];
+
+/// A sign of another language at the place where the parser stopped, or at the token before it.
+fn foreign(source: &str, tokens: &[(Kind, Range<usize>)], stopped: usize) -> Option<Fault> {
+    let mut starts = tokens.iter().map(|(_, at)| at.start);
+    let token = starts.find(|at| *at + 1 >= stopped).unwrap_or(stopped);
+    [stopped, token].into_iter().find_map(|start| {
+        let rest = source.get(start..)?.trim_start();
+        let ours = rest.starts_with("==") && !rest.starts_with("===") || rest.starts_with("!=");
+        let (sign, help) = FOREIGN
+            .iter()
+            .find(|(sign, _)| !ours && rest.starts_with(sign))?;
+        let start = source.len() - rest.len();
+        let message = format!("expressions have no `{sign}`");
+        let range = start..start + sign.len();
+        Some(Fault::new(Code::ExpressionSyntax, range, message).help(*help))
+    })
+}
+
 /// Words and signs that one expression may have, and how deep they may nest: the parser's stack has an end.
 const MAX_TOKENS: usize = 500;
 const MAX_DEPTH: usize = 30;
@@ -330,31 +360,8 @@ fn syntax(source: &str, error: &minijinja::Error) -> Fault {
         )
         .help(format!("write ${{{}|default('{default}')}}", name.trim()));
     }
-    // What other languages write otherwise.
-    const FOREIGN: &[(&str, &str)] = &[
-        ("&&", "write `and`"),
-        ("||", "write `or`"),
-        ("===", "write `==`"),
-        ("?", "write `A if CONDITION else B`"),
-        ("!", "write `not`"),
-        ("=", "write `==` to compare"),
-    ];
-    let at = tokens
-        .iter()
-        .map(|(_, at)| at.start)
-        .find(|at| *at + 1 >= range.start)
-        .unwrap_or(range.start);
-    for start in [range.start, at] {
-        let rest = source.get(start..).unwrap_or("").trim_start();
-        let start = source.len() - rest.len();
-        if rest.starts_with("==") && !rest.starts_with("===") || rest.starts_with("!=") {
-            continue;
-        }
-        if let Some((sign, help)) = FOREIGN.iter().find(|(sign, _)| rest.starts_with(sign)) {
-            let message = format!("expressions have no `{sign}`");
-            return Fault::new(Code::ExpressionSyntax, start..start + sign.len(), message)
-                .help(*help);
-        }
+    if let Some(fault) = foreign(source, &tokens, range.start) {
+        return fault;
     }
     let text = source.get(range.clone()).unwrap_or("").trim();
     let message = match detail {
@@ -464,7 +471,8 @@ fn comparisons_fit(source: &str, tokens: &[(Kind, Range<usize>)]) -> Result<(), 
                 };
                 return Err(fault(message).help(cure));
             }
-            "-" | "*" | "/" | "//" | "%" | "**" => {
+            // `*` repeats a text, which is something.
+            "-" | "/" | "//" | "%" | "**" => {
                 let message = format!("`{name}` is a text, and `{sign}` needs numbers");
                 return Err(fault(message).help(match sign {
                     "-" => {

@@ -137,6 +137,22 @@ impl Place {
         command
     }
 
+    /// The role `r`, played by nobody (uid 65534), which takes root to become.
+    pub fn play_as_nobody(&self) -> Ended {
+        // The build's own folder may be closed to others. A copy made by this process could be "busy": a child that
+        // another test forks meanwhile would hold it open for writing.
+        let copy = self.path("runner");
+        let copied = Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_runner"))
+            .arg(&copy)
+            .status();
+        assert!(copied.is_ok_and(|status| status.success()));
+        let mut command = Command::new(copy);
+        command.args(["run", "r"]).uid(65534).gid(65534);
+        self.prepare(&mut command);
+        Running::start(command).wait()
+    }
+
     /// Gives a command this folder and this environment.
     pub fn prepare(&self, command: &mut Command) {
         command
@@ -165,6 +181,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.dir);
+        let _ = fs::remove_file(self.dir.with_extension("sock"));
     }
 }
 

@@ -149,12 +149,7 @@ fn a_folder_that_may_not_be_written() {
         return;
     }
     let place = Place::steps(&["random: { destination: folder/out }"]).file("folder/out", "old");
-    let copy = place.path("runner");
-    fs::copy(env!("CARGO_BIN_EXE_runner"), &copy).expect("a copy that nobody may run");
-    let mut command = Command::new(copy);
-    command.args(["run", "r"]).uid(65534).gid(65534);
-    place.prepare(&mut command);
-    Running::start(command).wait().expect(
+    place.play_as_nobody().expect(
         77,
         "cannot write `folder/out`: no new file in directory `folder`: permission denied",
     );
@@ -183,7 +178,7 @@ fn a_template_that_is_not_there_is_found_before_anything_runs() {
     assert!(
         ended
             .stderr
-            .contains("the template `gone.ini` cannot be read"),
+            .contains("cannot read the template `gone.ini`: there is no such file"),
         "{}",
         ended.stderr
     );

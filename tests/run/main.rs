@@ -13,5 +13,6 @@ mod exits;
 mod files;
 mod loops;
 mod network;
+mod settings;
 mod steps;
 mod stop;

@@ -192,12 +192,12 @@ fn a_wait_ends_with_what_was_last_seen() {
         ),
     ] {
         let place = Place::steps(&[&format!(
-            "timeout: 200ms\nwait: {{ {what}, interval: 10ms }}"
+            "timeout: 500ms\nwait: {{ {what}, interval: 10ms }}"
         )]);
         let ended = place.play();
         ended
             .expect(124, &last)
-            .expect(124, "it took longer than 200ms");
+            .expect(124, "it took longer than 500ms");
     }
     // One look takes part in the time of all of them.
     let hung = Server::new([Act::Hang]);

@@ -1,4 +1,4 @@
-//! Loops among the members: each is a task with a switch of its own.
+//! Loops and queues among the members: each is a task with a switch of its own.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -6,20 +6,26 @@ use std::rc::Rc;
 use tokio::time::Instant;
 
 use super::{Members, Message};
+use crate::engine::poll;
 use crate::engine::repeat::{self, Progress};
 use crate::engine::steps::Cx;
 use crate::roles::spec;
 use crate::shutdown::{self, Reason, Switch};
 
-/// A loop and the way to stop it.
+/// A loop or a queue, and the way to stop it.
 pub(super) struct Running<'a> {
-    pub(super) spec: &'a spec::Loop,
+    pub(super) work: Work<'a>,
     pub(super) cx: Cx,
     pub(super) switch: Switch,
-    pub(super) progress: Rc<RefCell<Progress>>,
     pub(super) state: LoopState,
     /// When it was started.
     pub(super) since: Option<Instant>,
+}
+
+/// What a task does, and how far it is.
+pub(super) enum Work<'a> {
+    Loop(&'a spec::Loop, Rc<RefCell<Progress>>),
+    Queue(&'a spec::Queue, Rc<RefCell<poll::progress::Progress>>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +37,14 @@ pub(super) enum LoopState {
 
 impl<'a> Members<'a> {
     pub(super) fn add_loop(&mut self, name: &'a str, spec: &'a spec::Loop) {
+        self.add_work(name, Work::Loop(spec, Rc::default()));
+    }
+
+    pub(super) fn add_queue(&mut self, name: &'a str, spec: &'a spec::Queue) {
+        self.add_work(name, Work::Queue(spec, Rc::default()));
+    }
+
+    fn add_work(&mut self, name: &'a str, work: Work<'a>) {
         let (switch, shutdown) = shutdown::channel();
         let cx = Cx {
             shutdown,
@@ -38,10 +52,9 @@ impl<'a> Members<'a> {
             ..self.cx.clone()
         };
         let running = Running {
-            spec,
+            work,
             cx,
             switch,
-            progress: Rc::default(),
             state: LoopState::Pending,
             since: None,
         };
@@ -55,13 +68,23 @@ impl<'a> Members<'a> {
         };
         running.state = LoopState::Running;
         running.since = Some(Instant::now());
-        let (spec, cx) = (running.spec.clone(), running.cx.clone());
-        let (progress, tell) = (running.progress.clone(), self.tell.clone());
-        let name = name.to_owned();
-        self.tasks.spawn_local(async move {
-            let end = repeat::run(&name, &spec, &cx, &progress).await;
-            let _ = tell.send(Message::Loop(name, end));
-        });
+        let (cx, tell, name) = (running.cx.clone(), self.tell.clone(), name.to_owned());
+        match &running.work {
+            Work::Loop(spec, progress) => {
+                let (spec, progress) = ((*spec).clone(), progress.clone());
+                self.tasks.spawn_local(async move {
+                    let end = repeat::run(&name, &spec, &cx, &progress).await;
+                    let _ = tell.send(Message::Loop(name, end));
+                });
+            }
+            Work::Queue(spec, progress) => {
+                let (spec, progress) = ((*spec).clone(), progress.clone());
+                self.tasks.spawn_local(async move {
+                    let end = poll::run(&name, &spec, &cx, &progress).await;
+                    let _ = tell.send(Message::Loop(name, end));
+                });
+            }
+        }
     }
 }
 

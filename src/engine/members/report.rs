@@ -3,11 +3,13 @@
 use tokio::time::Instant;
 
 use super::Members;
-use super::loops::{LoopState, Running};
+use super::loops::{LoopState, Running, Work};
 use super::replica::Replica;
 use crate::engine::control::{stop_status, stopping};
 use crate::engine::event::shown;
 use crate::engine::health::{self, Finding};
+use crate::engine::poll::progress::Progress as QueueProgress;
+use crate::engine::repeat::Progress;
 use crate::engine::service::{Moment, State, Then};
 use crate::engine::status::{Condition, Health, MemberStatus, Phase, Status, StopStatus, When};
 use crate::plan::Member;
@@ -63,10 +65,17 @@ impl Members<'_> {
         }
         match self.loops.get(name) {
             Some(running) => {
-                let progress = running.progress.borrow();
                 let now = Instant::now();
                 let begun = running.since.unwrap_or(now);
-                health::a_loop(name, running.spec, &progress, begun, now)
+                match &running.work {
+                    Work::Loop(spec, progress) => {
+                        health::a_loop(name, spec, &progress.borrow(), begun, now)
+                    }
+                    Work::Queue(spec, progress) => {
+                        let finding = progress.borrow().finding(name, spec, begun, now);
+                        finding.into_iter().collect()
+                    }
+                }
             }
             None => Vec::new(),
         }
@@ -79,11 +88,12 @@ impl Members<'_> {
                 Member::Service(_) => {
                     all.extend(self.replicas_of(name).map(|it| self.replica_status(it)));
                 }
-                Member::Loop(_) => all.extend(self.loops.get(name.as_str()).map(|running| {
-                    let next = self.wait(name).map(|wait| wait_text(&wait.needs));
-                    running.status(name, next)
-                })),
-                Member::Queue(_) => {}
+                Member::Loop(_) | Member::Queue(_) => {
+                    all.extend(self.loops.get(name.as_str()).map(|running| {
+                        let next = self.wait(name).map(|wait| wait_text(&wait.needs));
+                        running.status(name, next)
+                    }))
+                }
             }
         }
         all
@@ -153,7 +163,50 @@ impl Running<'_> {
     }
 
     fn status(&self, name: &str, waits: Option<String>) -> MemberStatus {
-        let progress = self.progress.borrow();
+        match &self.work {
+            Work::Loop(_, progress) => self.loop_status(name, waits, &progress.borrow()),
+            Work::Queue(_, progress) => self.queue_status(name, waits, &progress.borrow()),
+        }
+    }
+
+    fn queue_status(
+        &self,
+        name: &str,
+        waits: Option<String>,
+        progress: &QueueProgress,
+    ) -> MemberStatus {
+        let in_hand = progress.in_hand;
+        let (state, next) = match self.state {
+            LoopState::Pending => {
+                let next = waits.unwrap_or_else(|| "is about to start".to_owned());
+                ("pending", next)
+            }
+            LoopState::Ended => ("stopped", "stays ended".to_owned()),
+            LoopState::Running if self.cx.shutdown.is_requested() => (
+                "stopping",
+                format!("finishes or gives back {in_hand} messages"),
+            ),
+            LoopState::Running if progress.opened.is_none() => {
+                ("starting", "finds its queue".to_owned())
+            }
+            LoopState::Running if in_hand > 0 => ("running", "receives and handles".to_owned()),
+            LoopState::Running => ("waiting", "waits for messages".to_owned()),
+        };
+        MemberStatus {
+            name: name.to_owned(),
+            kind: "queue".to_owned(),
+            state: state.to_owned(),
+            since: self.since.map(When::of),
+            last_exit: progress.error.clone(),
+            next,
+            failures: Some(progress.failures),
+            last_success: progress.succeeded.map(When::of),
+            metrics: serde_json::to_value(progress.metrics()).ok(),
+            ..MemberStatus::default()
+        }
+    }
+
+    fn loop_status(&self, name: &str, waits: Option<String>, progress: &Progress) -> MemberStatus {
         let (state, since) = match (self.state, progress.running) {
             (LoopState::Pending, _) => ("pending", None),
             (LoopState::Ended, _) => ("stopped", progress.ended),
@@ -184,8 +237,6 @@ impl Running<'_> {
             failures: Some(progress.failures),
             last_success: progress.succeeded.map(When::of),
             next_run: progress.next.map(When::of),
-            // A loop counts nothing else; a queue's numbers belong here.
-            metrics: None,
             ..MemberStatus::default()
         }
     }

@@ -39,9 +39,11 @@ impl<'a> Members<'a> {
             return;
         };
         let deadline = deadline.saturating_duration_since(self.cx.world.started);
+        let mut ended = false;
         for name in self.order.may_stop(|name| self.lives(name)) {
             if let Some(running) = self.loops.get_mut(name) {
                 running.stop();
+                ended |= running.state == LoopState::Ended;
                 continue;
             }
             for id in 0..self.replicas.len() {
@@ -50,6 +52,10 @@ impl<'a> Members<'a> {
                     self.happen(id, Happening::StopRequested { deadline });
                 }
             }
+        }
+        // One that never ran ends without a word that would have us look again.
+        if ended {
+            self.stop_some();
         }
     }
 

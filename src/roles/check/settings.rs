@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::Cx;
 use crate::diag::{Code, Diagnostic};
 use crate::settings::spec::SourceSpec;
+use crate::source::Place;
 
 /// Names that expressions have without a declaration.
 pub const RESERVED: &[&str] = &["port", "replica", "runner"];
@@ -16,33 +17,31 @@ pub fn check(cx: &mut Cx<'_>) {
     early(cx);
 }
 
+/// A name that cannot be a setting's.
+fn bad_name(name: &str, identifier: bool, place: Place) -> Diagnostic {
+    if identifier {
+        let message = format!("`{name}` is a name that expressions have already");
+        return Diagnostic::new(Code::BadName, place, message);
+    }
+    let free: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
+        .collect();
+    let digit = free.starts_with(|c: char| c.is_ascii_digit());
+    let free = if digit { format!("_{free}") } else { free };
+    let message =
+        format!("`{name}` cannot be a setting's name: it could not stand in an expression");
+    Diagnostic::new(Code::BadName, place, message).label(format!("write `{free}`"))
+}
+
 fn declarations(cx: &mut Cx<'_>) {
     for (name, key) in &cx.roles.file.settings.keys {
         let place = cx.roles.place(&["settings", "keys", name]);
         let identifier = !name.starts_with(|c: char| c.is_ascii_digit())
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if !identifier || RESERVED.contains(&name.as_str()) {
-            let mut diagnostic = Diagnostic::new(
-                Code::BadName,
-                place.clone(),
-                if identifier {
-                    format!("`{name}` is a name that expressions have already")
-                } else {
-                    format!(
-                        "`{name}` cannot be a setting's name: it could not stand in an expression"
-                    )
-                },
-            );
-            if !identifier {
-                let name: String = name
-                    .chars()
-                    .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
-                    .collect();
-                let digit = name.starts_with(|c: char| c.is_ascii_digit());
-                let free = if digit { format!("_{name}") } else { name };
-                diagnostic = diagnostic.label(format!("write `{free}`"));
-            }
-            cx.diagnostics.push(diagnostic);
+            cx.diagnostics
+                .push(bad_name(name, identifier, place.clone()));
         }
         let readable = cx
             .roles

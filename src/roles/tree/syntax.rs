@@ -143,7 +143,9 @@ fn cut(text: &str, range: Range<usize>) -> &str {
 
 /// Whether the quotes before a place in its line are all closed.
 fn is_bare(before: &str) -> bool {
-    before.matches('"').count().is_multiple_of(2) && before.matches('\'').count().is_multiple_of(2)
+    ['"', '\'']
+        .iter()
+        .all(|quote| before.matches(*quote).count().is_multiple_of(2))
 }
 
 /// The plain text directly before a place.
@@ -170,7 +172,9 @@ fn bracket(text: &str, to: usize) -> Option<usize> {
             (Some(q), c) if c == q => quote = None,
             (Some(_), _) => {}
             // A quote opens a text only where a value can begin: `it's` has none.
-            (None, '\'' | '"') if matches!(before, ' ' | '\n' | '[' | '{' | ',' | ':') => {
+            (None, '\'' | '"')
+                if matches!(before, ' ' | '\n' | '[' | '{' | ',' | ':') || before == c =>
+            {
                 quote = Some(c);
             }
             (None, '#') if matches!(before, ' ' | '\n' | '\t') => comment = true,
@@ -187,131 +191,137 @@ fn bracket(text: &str, to: usize) -> Option<usize> {
     open.pop()
 }
 
+/// What the parser says, what we say, and the cure.
+const PLAIN: &[(&[&str], &str, &str)] = &[
+    (
+        &["mapping values are not allowed", "illegal placement of ':'"],
+        "a `:` that would make a key, where no key can be",
+        "put the value in quotes if the colon belongs to it; if not, look at the indentation",
+    ),
+    (
+        &["misplaced bracket"],
+        "this bracket closes nothing",
+        "remove it, or open it before",
+    ),
+    (
+        &["block sequence entries"],
+        "a list with `- ` cannot begin on the line of its key",
+        "begin it on the next line, or write it as [a, b]",
+    ),
+    (
+        &[
+            "invalid u64",
+            "invalid i64",
+            "invalid bool",
+            "invalid float",
+        ],
+        "a value that does not fit its tag",
+        "remove the tag (`!!…`)",
+    ),
+    (
+        &["unknown anchor"],
+        "an alias of an anchor that is not there",
+        "an alias `*name` stands for what was marked with `&name` above; put it in quotes if it is a text",
+    ),
+    (
+        &[
+            "did not find expected key",
+            "expected '-' indicator",
+            "simple key",
+            "indent",
+        ],
+        "this line does not fit the indentation above it",
+        "the entries of one list or mapping begin in the same column, and each key ends in `:`",
+    ),
+    (
+        &["escape"],
+        "an escape that double quotes do not have",
+        "write `\\\\` for a backslash, or use single quotes",
+    ),
+    (
+        &["expected ',' or"],
+        "a `,` or the closing bracket is missing here",
+        "two entries have a comma between them",
+    ),
+    (
+        &[
+            "cannot start any token",
+            "reserved",
+            "unexpected character",
+            "any token",
+        ],
+        "a value cannot begin with this character",
+        "put the value in quotes",
+    ),
+];
+
+/// A bracket that is open at a place far behind it.
+fn unclosed(source: &Source, place: &Place, sentence: &str) -> Option<Diagnostic> {
+    let (text, at) = (source.text(), place.range.start);
+    let told = sentence.contains("unclosed bracket");
+    let open = if told && cut(text, at..text.len()).starts_with(['[', '{']) {
+        at
+    } else {
+        bracket(text, at)?
+    };
+    let (line, _) = source.line_column(open);
+    let ended = ["EOF", "eof"].iter().any(|end| sentence.contains(end));
+    (told || ended || line < place.start().0).then(|| {
+        let place = source.place(open..open + 1);
+        let close = if place.text() == "[" { ']' } else { '}' };
+        let message = format!("this `{}` is not closed", place.text());
+        let help = format!("close it with `{close}`; a comma stands between two entries");
+        Diagnostic::new(Code::YamlSyntax, place, message).help(help)
+    })
+}
+
+/// How the value of a line is quoted that has a quote of its own.
+fn quoted(line: &str) -> String {
+    let value = line.split_once(": ").map_or(line, |(_, value)| value);
+    let value = value.trim().trim_start_matches("- ");
+    let within = |quote: char| {
+        let inner = value.strip_prefix(quote)?.strip_suffix(quote)?;
+        (!inner.is_empty()).then_some(inner)
+    };
+    if let Some(inner) = within('\'') {
+        let inner = inner.replace('\'', "''");
+        return format!("in single quotes a quote is written twice: '{inner}'");
+    }
+    if within('"').is_some() {
+        return "in double quotes a quote is written `\\\"`".to_owned();
+    }
+    if value.contains('\'') && value.contains('"') {
+        return "write it with `>-` and the text on the next line".to_owned();
+    }
+    let quote = if value.contains('"') { "'" } else { "\"" };
+    format!("put the whole value in quotes: {quote}{value}{quote}")
+}
+
 /// What is left: the parser's sentence, in other words where we have them.
 fn grammar(source: &Source, place: Place, sentence: &str) -> Diagnostic {
-    let text = source.text();
-    let at = place.range.start;
     let make = |message: &str, help: &str| {
         Diagnostic::new(Code::YamlSyntax, place.clone(), message).help(help)
     };
     let has = |part: &str| sentence.contains(part);
-    let unclosed = || {
-        let open = if has("unclosed bracket") && cut(text, at..text.len()).starts_with(['[', '{']) {
-            at
-        } else {
-            bracket(text, at)?
-        };
-        let (line, _) = source.line_column(open);
-        let far = line < place.start().0 || has("EOF") || has("eof") || has("unclosed bracket");
-        far.then(|| {
-            let place = source.place(open..open + 1);
-            let message = format!("this `{}` is not closed", place.text());
-            let close = if place.text() == "[" { ']' } else { '}' };
-            Diagnostic::new(Code::YamlSyntax, place, message).help(format!(
-                "close it with `{close}`; a comma stands between two entries"
-            ))
-        })
-    };
     if has("unclosed quote") || has("unexpected document indicator") {
         return make(
             "this quote is not closed",
             "close it; in single quotes a quote is written twice: 'it''s'",
         );
     }
-    if let Some(diagnostic) = unclosed() {
+    if let Some(diagnostic) = unclosed(source, &place, sentence) {
         return diagnostic;
     }
     if has("trailing content after") {
         let line = source.line(place.start().0);
-        let value = text[..line.end].get(line.start..).unwrap_or("");
-        let value = value
-            .split_once(": ")
-            .map_or(value, |(_, value)| value)
-            .trim();
-        let value = value.trim_start_matches("- ");
-        let same =
-            |quote: char| value.len() > 2 && value.starts_with(quote) && value.ends_with(quote);
-        if same('\'') {
-            let inner = &value[1..value.len() - 1];
-            let help = format!(
-                "in single quotes a quote is written twice: '{}'",
-                inner.replace('\'', "''")
-            );
-            return make("a text goes on after its closing quote", &help);
-        }
-        if same('"') {
-            let help = "in double quotes a quote is written `\\\"`";
-            return make("a text goes on after its closing quote", help);
-        }
-        let quote = if value.contains('"') { "'" } else { "\"" };
-        let help = if value.contains('\'') && value.contains('"') {
-            "write it with `>-` and the text on the next line".to_owned()
-        } else {
-            format!("put the whole value in quotes: {quote}{value}{quote}")
-        };
+        let help = quoted(&source.text()[line]);
         return make("a text goes on after its closing quote", &help);
     }
-    if has("mapping values are not allowed") || has("illegal placement of ':'") {
-        return make(
-            "a `:` that would make a key, where no key can be",
-            "put the value in quotes if the colon belongs to it; if not, look at the indentation",
-        );
-    }
-    if has("misplaced bracket") {
-        return make(
-            "this bracket closes nothing",
-            "remove it, or open it before",
-        );
-    }
-    if has("block sequence entries") {
-        return make(
-            "a list with `- ` cannot begin on the line of its key",
-            "begin it on the next line, or write it as [a, b]",
-        );
-    }
-    if has("invalid u64") || has("invalid i64") || has("invalid bool") || has("invalid float") {
-        return make(
-            "a value that does not fit its tag",
-            "remove the tag (`!!…`)",
-        );
-    }
-    if has("unknown anchor") {
-        return make(
-            "an alias of an anchor that is not there",
-            "an alias `*name` stands for what was marked with `&name` above; put it in quotes if it is a text",
-        );
-    }
-    if has("did not find expected key")
-        || has("expected '-' indicator")
-        || has("simple key")
-        || has("indent")
-    {
-        return make(
-            "this line does not fit the indentation above it",
-            "the entries of one list or mapping begin in the same column, and each key ends in `:`",
-        );
-    }
-    if has("escape") {
-        return make(
-            "an escape that double quotes do not have",
-            "write `\\\\` for a backslash, or use single quotes",
-        );
-    }
-    if has("expected ',' or") {
-        return make(
-            "a `,` or the closing bracket is missing here",
-            "two entries have a comma between them",
-        );
-    }
-    if has("cannot start any token")
-        || has("reserved")
-        || has("unexpected character")
-        || has("any token")
-    {
-        return make(
-            "a value cannot begin with this character",
-            "put the value in quotes",
-        );
+    let known = PLAIN
+        .iter()
+        .find(|(parts, _, _)| parts.iter().any(|part| has(part)));
+    if let Some((_, message, help)) = known {
+        return make(message, help);
     }
     Diagnostic::new(Code::YamlSyntax, place.clone(), sentence)
 }

@@ -349,3 +349,25 @@ fn no_descriptor_is_lost_over_starts_and_refusals() {
         assert_eq!(output(&processes, &sh("echo still")).await.0, "still\n");
     });
 }
+
+#[test]
+fn after_a_bug_no_child_is_left() {
+    trial::apart(0, || {
+        trial::on_runtime(async {
+            let (processes, _reaper) = Processes::new(Mode::detect()).unwrap();
+            let started = processes
+                .spawn(&trial::sh("sleep 1000 & echo up; sleep 1000"))
+                .unwrap();
+            let group = started.process.pid();
+            let mut stdout = std::fs::File::from(started.pipes.stdout.unwrap());
+            let mut line = [0; 3];
+            std::io::Read::read_exact(&mut stdout, &mut line).unwrap();
+            abandon();
+            // The pipe closes when the last of the group is gone.
+            let mut rest = Vec::new();
+            std::io::Read::read_to_end(&mut stdout, &mut rest).unwrap();
+            assert_eq!(rest, b"");
+            assert!(group > 1);
+        });
+    });
+}
