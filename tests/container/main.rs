@@ -305,8 +305,14 @@ fn the_local_role_runs_as_compose_starts_it() {
     let Some(podman) = Podman::ready("the_local_role_runs_as_compose_starts_it") else {
         return;
     };
+    let built = Path::new(env!("CARGO_BIN_EXE_runner")).with_file_name("examples");
+    assert!(
+        built.join("portal").exists(),
+        "`cargo build --examples` makes {}",
+        built.display()
+    );
     let gac = format!("{ROOT}/docker/local:/app/docker/local:ro");
-    let examples = format!("{ROOT}/examples:/app/examples:ro");
+    let examples = format!("{}:/app/target/debug/examples:ro", built.display());
     let options = [
         "--env",
         "IDENTITY=file:docker/local/gac.json",
@@ -314,9 +320,12 @@ fn the_local_role_runs_as_compose_starts_it() {
         &gac,
         "--volume",
         &examples,
+        "--tmpfs",
+        "/app/var:mode=1777",
     ];
     let local = role(&podman, "runner-test-local", "local", &options);
-    local.wait_for(2, &["documents", "words in the index"]);
+    local.wait_for(1, &["\"ready\"", "\"portal\""]);
+    local.wait_for(1, &["\"ready\"", "\"queues\""]);
     assert_eq!(local.stop(Duration::from_secs(10)), 0, "{}", local.log());
 }
 
