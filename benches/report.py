@@ -58,6 +58,8 @@ def table(rows):
 def bench(program):
     """Its rows, also shown as they come, and the first line of what it says of itself."""
     about = pathlib.Path(program).read_text(encoding="utf-8").split('"""')[1].splitlines()[0].rstrip(".")
+    about = about.removeprefix("Measures ")
+    about = about[0].upper() + about[1:]
     rows = []
     with subprocess.Popen([sys.executable, program], stdout=subprocess.PIPE, text=True) as running:
         for line in running.stdout:

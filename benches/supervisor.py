@@ -77,6 +77,7 @@ class Side:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
         self.told = Told(self.folder / "told")
+        self.children = []
         # The same one shell that becomes the child on every side.
         self.scripts = []
         for number, command in enumerate(commands):
@@ -87,25 +88,29 @@ class Side:
         self.process = subprocess.Popen(
             self.command(), cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, start_new_session=True,
-            env={"PATH": os.environ["PATH"], "TOKEN": "a-secret-that-is-redacted"})
+            env={"PATH": os.environ["PATH"], "TOKEN": "a-secret-that-is-redacted",
+                 # Not where anybody else asks.
+                 "RUNNER_SOCKET": str(self.folder / "runner.sock")})
 
     def command(self):
         raise NotImplementedError
 
     def up(self):
         """Waits for the first line of every child; the pids."""
-        return [int(self.told.line()[0]) for _ in self.scripts]
+        self.children = [int(self.told.line()[0]) for _ in self.scripts]
+        return self.children
 
     def processes(self):
         """The supervisor's own processes."""
-        return [self.process.pid]
+        return [self.process.pid] if self.process.poll() is None else []
 
-    def resident(self):
-        """Their resident memory, in MiB."""
+    def memory(self):
+        """Resident memory, and the part of it that is no page of a file; in MiB."""
         def of(pid):
-            status = pathlib.Path(f"/proc/{pid}/status").read_text()
-            return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
-        return sum(of(pid) for pid in self.processes())
+            rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+            sizes = dict(line.split(":") for line in rollup.splitlines()[1:])
+            return [int(sizes[kind].split()[0]) / 1024 for kind in ("Rss", "Anonymous")]
+        return [sum(sizes) for sizes in zip(*map(of, self.processes()))]
 
     def wakeups(self):
         """How often their threads have gone to sleep so far, each time after they were woken."""
@@ -119,10 +124,16 @@ class Side:
 
     def stop(self):
         """SIGTERM; milliseconds to the end."""
+        # Popen.wait with a timeout looks every few milliseconds only.
+        ended = os.pidfd_open(self.process.pid)
         began = time.perf_counter()
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(PATIENCE)
-        return (time.perf_counter() - began) * 1000
+        if not select.select([ended], [], [], PATIENCE)[0]:
+            sys.exit(f"{self.name} did not stop in a minute")
+        took = (time.perf_counter() - began) * 1000
+        os.close(ended)
+        self.process.wait()
+        return took
 
     def __enter__(self):
         return self
@@ -132,8 +143,11 @@ class Side:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(2 * BUDGET)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        # Some supervisors leave children behind, in sessions of their own.
+        for pid in [*self.children, *self.processes()]:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if os.readlink(f"/proc/{pid}/cwd").startswith(str(self.folder)):
+                    os.kill(pid, signal.SIGKILL)
         self.process.wait()
         os.close(self.told.end)
 
@@ -186,6 +200,8 @@ class S6(Side):
         return ["s6-svscan", "scan"]
 
     def processes(self):
+        if self.process.poll() is not None:
+            return []
         children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [self.process.pid, *map(int, children)]
 
@@ -217,10 +233,15 @@ def rows(what, results, unit, goal):
         row(what, peer, ours, theirs, unit, goal)
 
 
+def memories(what, results, goal):
+    for part, (about, limit) in enumerate([(what, goal), (f"{what}, without the pages of files", None)]):
+        rows(about, {name: [sizes[part] for sizes in each] for name, each in results.items()}, "MiB", limit)
+
+
 def memory(side):
     side.up()
     time.sleep(0.5)  # until it has nothing more to do
-    return side.resident()
+    return side.memory()
 
 
 def successor(side):
@@ -228,7 +249,8 @@ def successor(side):
     time.sleep(STABLE)
     began = time.perf_counter()
     os.kill(pids[0], signal.SIGKILL)
-    _, came = side.told.line()
+    pid, came = side.told.line()
+    side.children.append(int(pid))
     return (came - began) * 1000
 
 
@@ -249,7 +271,8 @@ def idle(seconds):
 
 
 def flood(side):
-    _, began = side.told.line()
+    pid, began = side.told.line()
+    side.children.append(int(pid))
     _, ended = side.told.line()
     return ended - began
 
@@ -260,7 +283,7 @@ def output(kinds, megabytes, runs):
         tenth = pathlib.Path(folder) / "lines"
         line = ("2026-11-23 12:00:00,000 INFO  [snovault.elasticsearch.indexer] " + "x" * 134)[:133] + "\n"
         tenth.write_text(line * (megabytes * 100_000 // len(line)))
-        command = f"echo begin >TOLD; cat {' '.join([str(tenth)] * 10)}; echo end >TOLD; exec sleep 100000"
+        command = f"echo $$ >TOLD; cat {' '.join([str(tenth)] * 10)}; echo end >TOLD; exec sleep 100000"
         total = tenth.stat().st_size * 10 / 1e6
         results = turns(kinds, [command], runs, flood)
         return {name: [total / seconds for seconds in times] for name, times in results.items()}
@@ -275,7 +298,7 @@ def main():
     many = [Runner, Supervisord] + ([S6] if shutil.which("s6-svscan") else [])
     one = [Runner, Tini] if shutil.which("tini") else []
     few = max(1, options.runs // 3)
-    rows("memory with six children", turns(many, [WILLING] * CHILDREN, few, memory), "MiB", "≤ 8")
+    memories("memory with six children", turns(many, [WILLING] * CHILDREN, few, memory), "≤ 8")
     rows("a killed child to its successor's first instruction",
          turns(many, [WILLING] * CHILDREN, options.runs, successor), "ms", "≤ 10")
     rows("SIGTERM to exit, six willing children", turns(many, [WILLING] * CHILDREN, options.runs, stopped), "ms", "≤ 30")
@@ -287,7 +310,7 @@ def main():
          output([Runner, Supervisord], options.megabytes, few), "MB/s", "≥ 300")
     rows("the same, as text", output([RunnerText, Supervisord], options.megabytes, few), "MB/s", "≥ 300")
     if one:
-        rows("memory with one child", turns(one, [WILLING], few, memory), "MiB", None)
+        memories("memory with one child", turns(one, [WILLING], few, memory), None)
         rows("SIGTERM to exit, one willing child", turns(one, [WILLING], few, stopped), "ms", None)
 
 

@@ -18,8 +18,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
         runner render production.ini        show a rendered file, secrets masked\n  \
         runner explain RDS_HOSTNAME         say where a value comes from\n  \
         runner queue send ingestion -       add the tasks that come on stdin",
-    disable_help_subcommand = true,
-    max_term_width = 100
+    disable_help_subcommand = true
 )]
 pub struct Args {
     #[command(flatten)]

@@ -305,10 +305,15 @@ fn the_local_role_runs_as_compose_starts_it() {
     let Some(podman) = Podman::ready("the_local_role_runs_as_compose_starts_it") else {
         return;
     };
+    let built = Path::new(env!("CARGO_BIN_EXE_runner")).with_file_name("examples");
+    assert!(
+        built.join("portal").exists(),
+        "`cargo build --examples` makes {}",
+        built.display()
+    );
     let gac = format!("{ROOT}/docker/local:/app/docker/local:ro");
     let examples = format!("{ROOT}/examples:/app/examples:ro");
     // The stand-ins for the application, as `make run` builds them.
-    let built = Path::new(env!("CARGO_BIN_EXE_runner")).with_file_name("examples");
     let built = format!("{}:/app/target/debug/examples:ro", built.display());
     let options = [
         "--env",
@@ -319,6 +324,8 @@ fn the_local_role_runs_as_compose_starts_it() {
         &examples,
         "--volume",
         &built,
+        "--tmpfs",
+        "/app/var:mode=1777",
     ];
     let local = role(&podman, "runner-test-local", "local", &options);
     local.wait_for(1, &["5 new documents indexed"]);
