@@ -3,7 +3,7 @@
 //!
 //! `make editor` installs it, with the Node that it needs.
 
-#![allow(clippy::disallowed_methods)] // A test starts a program and reads what it says.
+#![allow(clippy::disallowed_macros, clippy::disallowed_methods)] // A test starts a program and reads what it says.
 
 mod common;
 
