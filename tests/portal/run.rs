@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -18,6 +19,8 @@ pub const POLL: Duration = Duration::from_millis(5);
 pub struct Portal {
     child: Child,
     log: Arc<Log>,
+    /// Read both streams to their end.
+    readers: Vec<JoinHandle<()>>,
 }
 
 /// The binary, as a place has it.
@@ -57,9 +60,15 @@ impl Portal {
             .spawn()
             .expect("the binary can be run");
         let log = Arc::new(Log::default());
-        follow(child.stdout.take().expect("it is piped"), &log);
-        follow(child.stderr.take().expect("it is piped"), &log);
-        Self { child, log }
+        let readers = vec![
+            follow(child.stdout.take().expect("it is piped"), &log),
+            follow(child.stderr.take().expect("it is piped"), &log),
+        ];
+        Self {
+            child,
+            log,
+            readers,
+        }
     }
 
     /// The first line of the log from `after` on that `is_it` says yes to, waited for, and the place behind it.
@@ -133,6 +142,10 @@ impl Portal {
             }
             std::thread::park_timeout(POLL);
         };
+        // What the last line was said on is one of two streams.
+        for reader in self.readers.drain(..) {
+            reader.join().expect("a reader does not panic");
+        }
         (status, self.lines())
     }
 }
@@ -190,7 +203,7 @@ impl Line {
     }
 }
 
-fn follow(stream: impl Read + Send + 'static, log: &Arc<Log>) {
+fn follow(stream: impl Read + Send + 'static, log: &Arc<Log>) -> JoinHandle<()> {
     let log = log.clone();
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
@@ -198,7 +211,7 @@ fn follow(stream: impl Read + Send + 'static, log: &Arc<Log>) {
             log.lines.lock().expect("nobody panics with it").push(value);
             log.grown.notify_all();
         }
-    });
+    })
 }
 
 fn shown(lines: &[Value]) -> String {
