@@ -66,7 +66,7 @@ impl Ended {
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Ended::Code(code) => write!(f, "exited with {code}"),
+            Ended::Code(code) => write!(f, "exited with code {code}"),
             Ended::Signal(signal) => {
                 write!(
                     f,
