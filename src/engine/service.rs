@@ -67,13 +67,7 @@ impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Ended::Code(code) => write!(f, "exited with code {code}"),
-            Ended::Signal(signal) => {
-                write!(
-                    f,
-                    "was killed by {} ({signal})",
-                    crate::signal::name(*signal)
-                )
-            }
+            Ended::Signal(signal) => write!(f, "was killed by signal {signal}"),
             Ended::Lost => f.write_str("ended, and its exit status is lost"),
         }
     }
