@@ -237,9 +237,11 @@ fn a_killed_worker_costs_nobody_else_an_answer() {
 fn only_with_their_worker(went: &[(String, Went)], lines: &[Line], ends: &[u64]) {
     for (path, went) in went.iter().filter(|(_, went)| !is_good(went)) {
         let request = format!("\"GET {path} HTTP");
-        let told = lines
-            .iter()
-            .find(|line| line.member() == "nginx" && line.message().contains(&request));
+        // Its access log says which worker had it; its error log may speak of the request before.
+        let told = lines.iter().find(|line| {
+            let said = line.message();
+            line.member() == "nginx" && said.contains(&request) && said.contains("worker=")
+        });
         let told = told.unwrap_or_else(|| panic!("{path} {went:?} is not in nginx's log"));
         let in_hand = (0..WORKERS).zip(ends).any(|(replica, end)| {
             let worker = format!("worker=127.0.0.1:{} ", 6543 + replica);
