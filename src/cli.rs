@@ -30,7 +30,12 @@ pub fn main() -> ExitCode {
         Err(error) => {
             let wanted_help = !error.use_stderr();
             let _ = error.print();
-            return code(if wanted_help { Exit::OK } else { Exit::USAGE });
+            let validates = std::env::args_os().skip(1).any(|word| word == "validate");
+            return code(match (wanted_help, validates) {
+                (true, _) => Exit::OK,
+                (false, true) => Exit::VALIDATE_USAGE,
+                (false, false) => Exit::USAGE,
+            });
         }
     };
     code(match &args.command {

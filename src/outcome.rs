@@ -33,6 +33,9 @@ exit_codes! {
 }
 
 impl Exit {
+    /// `validate` has three answers of its own: clean, findings, and a command line that is wrong.
+    pub const VALIDATE_USAGE: Exit = Exit(2);
+
     /// The code for something that signal `signal` ended: 128 + n, as shells have it.
     pub const fn of_signal(signal: i32) -> Exit {
         Exit((128 + signal) as u8)

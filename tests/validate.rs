@@ -219,3 +219,16 @@ fn files_that_no_repository_can_hold_are_one_diagnostic_each() {
     );
     assert!(found.ends_with("\n1 error in template.yaml\n"), "{found}");
 }
+
+#[test]
+fn a_wrong_question_ends_with_2_and_a_wrong_command_with_64() {
+    let asked = |args: &[&str]| {
+        let ended = Command::new(env!("CARGO_BIN_EXE_runner"))
+            .args(args)
+            .output();
+        ended.expect("it runs").status.code()
+    };
+    assert_eq!(asked(&["validate", "--format", "xml"]), Some(2));
+    assert_eq!(asked(&["validate", "--help"]), Some(0));
+    assert_eq!(asked(&["plan", "--format", "xml"]), Some(64));
+}
