@@ -16,6 +16,7 @@ pub mod service;
 pub mod sources;
 pub mod status;
 pub mod steps;
+pub mod tasks;
 pub mod world;
 
 use std::rc::Rc;

@@ -2,7 +2,7 @@
 //!
 //! It is a room of its own: only cli opens it, and nothing else of `runner` knows of it, so that a worker takes one
 //! code path for it and for AWS. [`model`] decides (pure), [`journal`] remembers, [`protocol`] reads and writes JSON,
-//! [`endpoint`] lets requests wait, [`http`] is the socket. It checks no signature and asks for no credentials: it
+//! [`endpoint`] lets requests wait, [`http`] is the door. It checks no signature and asks for no credentials: it
 //! listens on loopback unless told otherwise, and turns away whatever a web page sends.
 
 pub mod endpoint;
@@ -15,6 +15,7 @@ mod wire_tests;
 
 use crate::outcome::{Exit, RunError};
 use crate::shutdown::Shutdown;
+use crate::sys::serve;
 use endpoint::Endpoint;
 use journal::Journal;
 use model::refusal::Code;
@@ -150,11 +151,11 @@ pub async fn serve(
                 }
             };
             let moving = endpoint.run_moves();
-            let connections = http::Connections::new(Rc::clone(&endpoint), account, address);
+            let door = Rc::new(http::Door::new(Rc::clone(&endpoint), account, address));
             tokio::select! {
                 biased;
                 cause = failure => Err(RunError::new(Exit::IO, "cannot write the queue journal", cause)),
-                () = connections.serve(listener, &shutdown, GRACE) => Ok(()),
+                () = serve::serve(listener, door, &shutdown, GRACE) => Ok(()),
                 () = moving => Ok(()),
             }
         })

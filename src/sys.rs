@@ -15,6 +15,7 @@ pub mod process;
 pub mod queue;
 pub mod reaper;
 pub mod relay;
+pub mod serve;
 pub mod signals;
 pub mod user;
 pub mod vault;

@@ -316,6 +316,9 @@ pub struct Send {
     /// Whose order the messages keep, in a FIFO queue
     #[arg(long)]
     pub group: Option<String>,
+    /// In a FIFO queue: a message with the same text within 5 minutes is not taken again
+    #[arg(long, value_name = "TEXT")]
+    pub deduplication: Option<String>,
     /// How long the messages cannot be received, such as 30s; at most 15m
     #[arg(long, value_name = "TIME")]
     pub delay: Option<String>,

@@ -5,7 +5,6 @@ mod words;
 
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -13,15 +12,11 @@ use super::args::{Depth, Global, Peek, Queue as Command, Send, Serve, Shown, Whi
 use super::live::quietly;
 use super::{print, say};
 use crate::engine::Ending;
+use crate::engine::tasks::{self, Manner};
 use crate::engine::world::World;
 use crate::outcome::{Exit, RunError};
 use crate::queue_server::model::OnUse;
 use crate::queue_server::{self, Config};
-use crate::sys::queue::{Ask, Attributes, BATCH, Entry, EntryEnd, Outgoing, Queue, SLACK};
-use which::Found;
-
-/// How long messages that are looked at are hidden while more are asked for.
-const LOOK: Duration = Duration::from_secs(10);
 
 /// Does what is asked.
 pub fn run(global: &Global, command: &Command) -> ExitCode {
@@ -49,105 +44,67 @@ pub fn run(global: &Global, command: &Command) -> ExitCode {
 
 async fn send(global: &Global, options: &Send, world: &Rc<World>) -> Result<Exit, Ending> {
     let bodies = words::bodies(options)?;
-    let found = which::find(global, &options.which, world).await?;
-    let misfits = words::misfits(&bodies, found.schema.as_ref());
+    let tasks = which::find(global, &options.which, world).await?;
+    let misfits = tasks::misfits(&bodies, tasks.schema.as_ref());
     if !misfits.is_empty() {
         let all = misfits.join("\n  ");
         say(&format!("runner: cannot send: nothing was sent\n  {all}\n"));
         return Ok(Exit::FAILED);
     }
-    let queue = found.open().await?;
-    let messages = words::outgoing(bodies, options, &queue)?;
-    let (mut sent, mut failed) = (0, Vec::new());
-    let mut rest = messages.as_slice();
-    while !rest.is_empty() {
-        let (now, later) = rest.split_at(Outgoing::fitting(rest));
-        let first = messages.len() - rest.len();
-        for (at, end) in send_some(&queue, now).await.into_iter().enumerate() {
-            match end {
-                EntryEnd::Done => sent += 1,
-                EntryEnd::Refused(why) | EntryEnd::Failed(why) => {
-                    failed.push(format!("message {}: {why}", first + at + 1));
-                }
-            }
-        }
-        rest = later;
-    }
-    let of = if sent == 1 { "message" } else { "messages" };
-    print(&format!("{sent} {of} sent to {}\n", queue.name()));
-    if failed.is_empty() {
+    let queue = tasks.open().await?;
+    let manner = Manner {
+        delay: options.delay.clone(),
+        group: options.group.clone(),
+        deduplication: options.deduplication.clone(),
+    };
+    let messages = tasks::outgoing(bodies, &manner, &queue).map_err(|unfit| {
+        let what = match unfit.is_missing {
+            true => "say it with",
+            false => "leave out or mend",
+        };
+        let doing = format!("cannot send to {}", queue.name());
+        RunError::new(Exit::USAGE, doing, unfit.cause).with_help(format!("{what} --{}", unfit.part))
+    })?;
+    let sent = tasks::send(&queue, &messages).await;
+    print(&format!(
+        "{} sent to {}\n",
+        messages_of(sent.sent),
+        sent.queue
+    ));
+    if sent.failed.is_empty() {
         return Ok(Exit::OK);
     }
     say(&format!(
-        "runner: {} were not sent\n  {}\n",
-        failed.len(),
-        failed.join("\n  ")
+        "runner: {} not sent\n  {}\n",
+        match sent.failed.len() {
+            1 => "1 message was".to_owned(),
+            n => format!("{n} messages were"),
+        },
+        sent.failed.join("\n  ")
     ));
     Ok(Exit::UNAVAILABLE)
 }
 
-/// Sends one batch; what failed for a moment is tried a second and a third time.
-async fn send_some(queue: &Queue, messages: &[Outgoing]) -> Vec<EntryEnd> {
-    let mut ends = vec![EntryEnd::Failed("not tried".to_owned()); messages.len()];
-    for pause in [0, 1, 3] {
-        tokio::time::sleep(Duration::from_secs(pause)).await;
-        let left: Vec<usize> = (0..messages.len())
-            .filter(|at| matches!(ends[*at], EntryEnd::Failed(_)))
-            .collect();
-        if left.is_empty() {
-            break;
-        }
-        let some: Vec<Outgoing> = left.iter().map(|at| messages[*at].clone()).collect();
-        match queue.send(&some).await {
-            Ok(new) => left.iter().zip(new).for_each(|(at, end)| ends[*at] = end),
-            Err(error) => {
-                let text = error.error.to_string();
-                let end = match error.again {
-                    crate::sys::queue::Again::No => EntryEnd::Refused(text),
-                    _ => EntryEnd::Failed(text),
-                };
-                left.iter().for_each(|at| ends[*at] = end.clone());
-            }
-        }
+fn messages_of(count: usize) -> String {
+    match count {
+        1 => "1 message".to_owned(),
+        n => format!("{n} messages"),
     }
-    ends
 }
 
 async fn depth(global: &Global, options: &Depth, world: &Rc<World>) -> Result<Exit, Ending> {
-    let found = which::find(global, &options.which, world).await?;
-    let queue = found.open().await?;
-    let counts = queue.attributes().await.map_err(RunError::from)?;
-    let dead = match found.open_dead(&counts).await? {
-        Some(dead) => {
-            let counts = dead.attributes().await.map_err(RunError::from)?;
-            Some((dead.name().to_owned(), counts))
-        }
-        None => None,
-    };
-    let all = |counts: &Attributes| counts.visible + counts.in_flight + counts.delayed;
+    let tasks = which::find(global, &options.which, world).await?;
+    let depth = tasks.depth(&tasks.open().await?).await?;
     match options.format {
-        Shown::Json => {
-            let value = json!({
-                "queue": queue.name(),
-                "visible": counts.visible,
-                "in_flight": counts.in_flight,
-                "delayed": counts.delayed,
-                "dead": dead.as_ref().map(|(_, counts)| all(counts)),
-                "dead_letter": dead.as_ref().map(|(name, _)| name),
-            });
-            print(&format!("{value:#}\n"));
-        }
+        Shown::Json => print(&format!("{:#}\n", json!(depth))),
         Shown::Text => {
-            let dead = match &dead {
-                Some((name, counts)) => format!("{} in {name}", all(counts)),
-                None => "no dead letters: the queue has no place for them".to_owned(),
+            let dead = match (depth.dead, &depth.dead_letter) {
+                (Some(count), Some(name)) => format!("{count} in {name}"),
+                _ => "no dead letters: the queue has no place for them".to_owned(),
             };
             print(&format!(
                 "{}\n  visible:   {}\n  in flight: {}\n  delayed:   {}\n  dead:      {dead}\n",
-                queue.name(),
-                counts.visible,
-                counts.in_flight,
-                counts.delayed,
+                depth.queue, depth.visible, depth.in_flight, depth.delayed,
             ));
         }
     }
@@ -155,76 +112,36 @@ async fn depth(global: &Global, options: &Depth, world: &Rc<World>) -> Result<Ex
 }
 
 async fn peek(global: &Global, options: &Peek, world: &Rc<World>) -> Result<Exit, Ending> {
-    let found = which::find(global, &options.which, world).await?;
-    let queue = found.open().await?;
-    let queue = match options.dead {
-        true => dead(&found, &queue).await?,
-        false => queue,
-    };
-    let mut messages = Vec::new();
-    while messages.len() < usize::from(options.count) {
-        let received = queue.receive(Ask {
-            most: (usize::from(options.count) - messages.len()).min(BATCH),
-            wait: Duration::from_secs(1),
-            visibility: Some(LOOK),
-            attempt: None,
-        });
-        let received = received.await.map_err(RunError::from)?;
-        if received.is_empty() {
-            break;
-        }
-        messages.extend(received);
-    }
-    let back: Vec<Entry> = messages
-        .iter()
-        .map(|message| Entry {
-            handle: message.handle.clone(),
-            time: Duration::ZERO,
-        })
-        .collect();
-    if !back.is_empty() && queue.hide(&back, SLACK).await.is_err() {
+    let tasks = which::find(global, &options.which, world).await?;
+    let queue = tasks.open().await?;
+    let peeked = tasks
+        .peek(&queue, options.count.into(), options.dead)
+        .await?;
+    if !peeked.are_back {
         say("runner: the messages come back in 10s: they could not be given back at once\n");
     }
-    for message in &messages {
-        print(&words::shown(message));
+    for message in &peeked.messages {
+        print(&format!("{}\n", tasks::shown(message)));
     }
-    let name = queue.name();
-    say(&match messages.len() {
+    let name = &peeked.queue;
+    say(&match peeked.messages.len() {
         0 => format!("no message of {name} can be received now\n"),
         n => format!("{n} of {name} shown; that counts as a receive of each\n"),
     });
-    Ok(if messages.is_empty() {
+    Ok(if peeked.messages.is_empty() {
         Exit::FAILED
     } else {
         Exit::OK
     })
 }
 
-async fn dead(found: &Found, queue: &Queue) -> Result<Queue, Ending> {
-    let attributes = queue.attributes().await.map_err(RunError::from)?;
-    let dead = found.open_dead(&attributes).await?;
-    dead.ok_or_else(|| {
-        let doing = format!("cannot find the dead letters of {}", queue.name());
-        let cause =
-            "neither roles.yaml (`dead_letter`) nor the queue itself names a place for them";
-        RunError::new(Exit::CONFIG, doing, cause).into()
-    })
-}
-
 async fn redrive(global: &Global, which: &Which, world: &Rc<World>) -> Result<Exit, Ending> {
-    let found = which::find(global, which, world).await?;
-    let queue = found.open().await?;
-    let dead = dead(&found, &queue).await?;
-    let to = queue.attributes().await.map_err(RunError::from)?;
-    let from = dead.attributes().await.map_err(RunError::from)?;
-    dead.redrive(&from.arn, Some(&to.arn))
-        .await
-        .map_err(RunError::from)?;
+    let tasks = which::find(global, which, world).await?;
+    let moved = tasks.redrive(&tasks.open().await?).await?;
+    let count = messages_of(usize::try_from(moved.messages).unwrap_or(usize::MAX));
     print(&format!(
-        "SQS moves {} messages of {} back to {}; `runner queue depth` shows how far it is\n",
-        from.visible,
-        dead.name(),
-        queue.name()
+        "SQS moves {count} of {} back to {}; `runner queue depth` shows how far it is\n",
+        moved.from, moved.to
     ));
     Ok(Exit::OK)
 }

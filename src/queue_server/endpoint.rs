@@ -46,13 +46,13 @@ pub struct Asked<'a> {
     pub base: &'a str,
 }
 
-/// What to do with a request.
+/// What is said to a request.
 #[derive(Debug)]
-pub enum Answer {
-    /// Say this.
-    Say(Result<Vec<u8>, Refusal>),
-    /// Close the connection and say nothing: a fault of the test's making.
-    Hang,
+pub enum Said {
+    /// This.
+    Json(Result<Vec<u8>, Refusal>),
+    /// Nothing, and the connection is closed: a fault of the test's making.
+    Nothing,
 }
 
 impl Endpoint {
@@ -83,28 +83,28 @@ impl Endpoint {
     }
 
     /// Answers a request, with the fault that is meant for it.
-    pub async fn answer(&self, asked: Asked<'_>) -> Answer {
+    pub async fn answer(&self, asked: Asked<'_>) -> Said {
         match self.fault(asked.action) {
-            None => Answer::Say(self.act(asked, None).await),
+            None => Said::Json(self.act(asked, None).await),
             Some(FaultKind::Error(code)) => {
                 let why = "Refused by a fault that the test asked for.";
-                Answer::Say(Err(Refusal::new(*code, why)))
+                Said::Json(Err(Refusal::new(*code, why)))
             }
             Some(FaultKind::Entries(code, places)) => {
-                Answer::Say(self.act(asked, Some((*code, places))).await)
+                Said::Json(self.act(asked, Some((*code, places))).await)
             }
             Some(FaultKind::Delay(pause)) => {
                 let done = self.act(asked, None).await;
                 self.shutdown.sleep(*pause).await;
-                Answer::Say(done)
+                Said::Json(done)
             }
             Some(FaultKind::Hang) => {
                 self.shutdown.requested().await;
-                Answer::Hang
+                Said::Nothing
             }
             Some(FaultKind::Drop) => {
                 let _ = self.act(asked, None).await;
-                Answer::Hang
+                Said::Nothing
             }
         }
     }

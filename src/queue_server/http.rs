@@ -1,62 +1,28 @@
-//! The socket: HTTP/1.1 with keep-alive, and its limits.
+//! The socket: the AWS JSON 1.0 protocol as HTTP requests.
 //!
-//! When a client closes its connection, hyper drops the request's future, and with it a waiting receive. A request
-//! with an `Origin` header comes from a web page, which has no business here, and is turned away; so is one without
-//! the protocol's content type, which keeps simple cross-site forms out.
+//! What a web page sends is turned away, and so is what has not the protocol's content type, which keeps simple
+//! cross-site forms out.
 
-use super::endpoint::{Answer, Asked, Endpoint};
+use super::endpoint::{Asked, Endpoint, Said};
 use super::model::refusal::{Code, Refusal};
-use crate::shutdown::Shutdown;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{self, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use crate::sys::serve::{Answer, Head, Service};
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
-/// A batch is 1 MiB of text; as JSON, six bytes for one are the worst case.
-const MAX_BODY: usize = 12 << 20;
-/// More wait to be accepted.
-const MAX_CONNECTIONS: usize = 1024;
-/// How long a connection may be idle or be sending a header: longer than clients keep idle connections (90 s in
-/// hyper's pool), so that it is they who close them.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
-/// How long a body may take.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 const CONTENT_TYPE: &str = "application/x-amz-json-1.0";
 
 /// Everything that connections share.
 #[derive(Debug)]
-pub struct Connections {
+pub struct Door {
     endpoint: Rc<Endpoint>,
     account: String,
     address: SocketAddr,
     requests: Cell<u64>,
 }
 
-/// The connection is to be closed without an answer.
-#[derive(Debug)]
-struct Closed;
-
-impl std::fmt::Display for Closed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("closed without an answer")
-    }
-}
-
-impl std::error::Error for Closed {}
-
-impl Connections {
-    /// None yet.
+impl Door {
+    /// No request yet.
     pub fn new(endpoint: Rc<Endpoint>, account: String, address: SocketAddr) -> Self {
         Self {
             endpoint,
@@ -66,162 +32,76 @@ impl Connections {
         }
     }
 
-    /// Accepts and serves connections until a stop is asked for, then lets requests under way finish within `grace`.
-    pub async fn serve(self, listener: TcpListener, shutdown: &Shutdown, grace: Duration) {
-        let shared = Rc::new(self);
-        let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let mut tasks = JoinSet::new();
-        loop {
-            let accept = async {
-                let permit = Arc::clone(&free).acquire_owned().await;
-                (listener.accept().await, permit)
-            };
-            let (accepted, permit) = tokio::select! {
-                biased;
-                () = shutdown.requested() => break,
-                Some(_) = tasks.join_next() => continue,
-                accepted = accept => accepted,
-            };
-            match accepted {
-                Ok((stream, _)) => {
-                    let (shared, shutdown) = (Rc::clone(&shared), shutdown.clone());
-                    tasks.spawn_local(async move {
-                        shared.connection(stream, &shutdown).await;
-                        drop(permit);
-                    });
-                }
-                // No descriptor left, or the client was gone again: neither ends the server.
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    shutdown.sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
-        drop(listener);
-        let all = async { while tasks.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(grace, all).await;
-    }
-
-    async fn connection(self: Rc<Self>, stream: TcpStream, shutdown: &Shutdown) {
-        // Answers are small and waited for.
-        let _ = stream.set_nodelay(true);
-        let service = service_fn(|request| {
-            let shared = Rc::clone(&self);
-            async move { shared.request(request).await }
-        });
-        let mut builder = http1::Builder::new();
-        builder
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT);
-        let mut connection =
-            std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
-        // An error is the client's: it went away or sent no HTTP.
-        tokio::select! {
-            biased;
-            _ = connection.as_mut() => return,
-            () = shutdown.requested() => connection.as_mut().graceful_shutdown(),
-        }
-        let _ = connection.await;
-    }
-
-    async fn request(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Closed> {
-        self.requests.set(self.requests.get() + 1);
-        if request.method() == Method::GET && request.uri().path() == "/health" {
-            return Ok(Response::new(Full::new(Bytes::from_static(b"ok\n"))));
-        }
-        let (head, body) = request.into_parts();
-        let action = match self.admit(&head.method, &head.headers) {
-            Ok(action) => action,
-            Err(refusal) => return Ok(self.refuse(&refusal)),
-        };
-        let body = match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect())
-            .await
-        {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-                let message = format!("The request is longer than {MAX_BODY} bytes.");
-                return Ok(self.refuse(&Refusal::new(Code::RequestEntityTooLarge, message)));
-            }
-            Ok(Err(_)) | Err(_) => return Err(Closed),
-        };
-        let host = head
-            .headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok());
-        let host = host.map_or_else(|| self.address.to_string(), str::to_owned);
-        let asked = Asked {
-            action: &action,
-            body: &body,
-            base: &format!("http://{host}/{}", self.account),
-        };
-        match self.endpoint.answer(asked).await {
-            Answer::Say(Ok(json)) => Ok(self.respond(StatusCode::OK, json)),
-            Answer::Say(Err(refusal)) => Ok(self.refuse(&refusal)),
-            Answer::Hang => Err(Closed),
-        }
-    }
-
-    /// The action of a request that may be read further.
-    fn admit(&self, method: &Method, headers: &HeaderMap) -> Result<String, Refusal> {
-        let text = |name| {
-            headers
-                .get(name)
-                .and_then(|value: &HeaderValue| value.to_str().ok())
-        };
-        if headers.contains_key(header::ORIGIN) {
-            return Err(Refusal::new(
-                Code::AccessDenied,
-                "This endpoint does not serve web pages.",
-            ));
-        }
-        let content_type = text(header::CONTENT_TYPE).unwrap_or_default();
-        if method != Method::POST || !content_type.starts_with(CONTENT_TYPE) {
-            return Err(Refusal::new(
-                Code::InvalidAction,
-                format!(
-                    "This endpoint speaks the AWS JSON 1.0 protocol alone: POST with content type {CONTENT_TYPE}."
-                ),
-            ));
-        }
-        let target = text(header::HeaderName::from_static("x-amz-target")).unwrap_or_default();
-        Ok(target
-            .strip_prefix("AmazonSQS.")
-            .unwrap_or_default()
-            .to_owned())
-    }
-
-    fn refuse(&self, refusal: &Refusal) -> Response<Full<Bytes>> {
+    fn refuse(&self, refusal: &Refusal) -> Answer {
         let code = refusal.code;
         let json = serde_json::json!({
             "__type": format!("com.amazonaws.sqs#{}", code.shape()),
             "message": refusal.message,
         });
-        let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::BAD_REQUEST);
-        let mut response = self.respond(status, json.to_string().into_bytes());
         let fault = if code.is_senders() {
             "Sender"
         } else {
             "Receiver"
         };
-        if let Ok(value) = HeaderValue::from_str(&format!("{};{fault}", code.query())) {
-            response.headers_mut().insert("x-amzn-query-error", value);
-        }
-        response
+        self.respond(code.status(), json.to_string().into_bytes())
+            .header("x-amzn-query-error", format!("{};{fault}", code.query()))
     }
 
-    fn respond(&self, status: StatusCode, json: Vec<u8>) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(Bytes::from(json)));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+    fn respond(&self, status: u16, json: Vec<u8>) -> Answer {
         let id = format!(
             "{:08x}-0000-4000-8000-{:012x}",
             std::process::id(),
             self.requests.get()
         );
-        if let Ok(id) = HeaderValue::from_str(&id) {
-            headers.insert("x-amzn-requestid", id);
+        Answer::new(status, CONTENT_TYPE, json).header("x-amzn-requestid", id)
+    }
+}
+
+impl Service for Door {
+    /// A batch is 1 MiB of text; as JSON, six bytes for one are the worst case.
+    const MAX_BODY: usize = 12 << 20;
+
+    fn admit(&self, head: &Head) -> Result<(), Answer> {
+        self.requests.set(self.requests.get() + 1);
+        if head.method() == "GET" && head.path() == "/health" {
+            return Err(Answer::new(200, "text/plain", "ok\n"));
         }
-        response
+        if head.is_of_web_page() {
+            let message = "This endpoint does not serve web pages.";
+            return Err(self.refuse(&Refusal::new(Code::AccessDenied, message)));
+        }
+        let content_type = head.header("content-type").unwrap_or_default();
+        if head.method() != "POST" || !content_type.starts_with(CONTENT_TYPE) {
+            let message = format!(
+                "This endpoint speaks the AWS JSON 1.0 protocol alone: POST with content type {CONTENT_TYPE}."
+            );
+            return Err(self.refuse(&Refusal::new(Code::InvalidAction, message)));
+        }
+        Ok(())
+    }
+
+    fn too_long(&self) -> Answer {
+        let message = format!("The request is longer than {} bytes.", Self::MAX_BODY);
+        self.refuse(&Refusal::new(Code::RequestEntityTooLarge, message))
+    }
+
+    fn cannot_accept(&self, why: String) {
+        tracing::warn!(why, "cannot accept a connection");
+    }
+
+    async fn answer(&self, head: &Head, body: Vec<u8>) -> Option<Answer> {
+        let host = head.header("host");
+        let host = host.map_or_else(|| self.address.to_string(), str::to_owned);
+        let target = head.header("x-amz-target").unwrap_or_default();
+        let asked = Asked {
+            action: target.strip_prefix("AmazonSQS.").unwrap_or_default(),
+            body: &body,
+            base: &format!("http://{host}/{}", self.account),
+        };
+        match self.endpoint.answer(asked).await {
+            Said::Json(Ok(json)) => Some(self.respond(200, json)),
+            Said::Json(Err(refusal)) => Some(self.refuse(&refusal)),
+            Said::Nothing => None,
+        }
     }
 }

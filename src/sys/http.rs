@@ -1,8 +1,9 @@
 //! One HTTP request or one TCP connection, for probes, `http` and `wait` steps and queue handlers.
 //!
 //! What is written is what is asked: no redirect is followed (a redirect is an answer like others) and no
-//! proxy is used, whatever HTTP_PROXY says. Every request has a connection of its own, so a probe always
-//! tests that the service still accepts. Dropping a future here closes its connection.
+//! proxy is used, whatever HTTP_PROXY says. A request has a connection of its own, so a probe always tests that the
+//! service still accepts; only one of a quick stream ([`send_in_stream`]) may take that of the one before. Dropping a
+//! future here closes its connection.
 
 use crate::sys::network;
 use crate::target::{Target, http_url, redact};
@@ -66,25 +67,33 @@ pub struct HttpError {
     text: String,
 }
 
+/// How long a connection of a stream waits for its next request: shorter than any service keeps one open, or a request
+/// could meet a connection that is just being closed.
+const STREAM_IDLE: Duration = Duration::from_millis(500);
+
 /// The clients, made when first needed.
-#[derive(Default)]
 struct Clients {
+    /// How long a connection is kept for the next request; none closes it.
+    idle: Option<Duration>,
     /// For http: knows no CA, because loading the system's costs some 20 ms that a plain probe never uses.
     plain: OnceLock<Client>,
     /// For https: checks certificates against the system's CAs (SSL_CERT_FILE, SSL_CERT_DIR).
     tls: OnceLock<Client>,
 }
 
-static CLIENTS: Clients = Clients {
-    plain: OnceLock::new(),
-    tls: OnceLock::new(),
-};
+static CLIENTS: Clients = Clients::new(None);
+static STREAM: Clients = Clients::new(Some(STREAM_IDLE));
 
 /// Sends `request` and reads its answer. Any status is `Ok`.
 ///
 /// The answer is read to its end, or to [`BODY_READ`] bytes, so that the service is done with the request.
 pub async fn send(request: &Request) -> Result<Response, HttpError> {
     send_with(&CLIENTS, request).await
+}
+
+/// The same for one of many requests that follow each other quickly: connections are used again.
+pub async fn send_in_stream(request: &Request) -> Result<Response, HttpError> {
+    send_with(&STREAM, request).await
 }
 
 /// Connects to `host:port` and closes the connection again.
@@ -174,6 +183,14 @@ fn build(
 }
 
 impl Clients {
+    const fn new(idle: Option<Duration>) -> Self {
+        Self {
+            idle,
+            plain: OnceLock::new(),
+            tls: OnceLock::new(),
+        }
+    }
+
     fn of(&self, target: &Target) -> Result<&Client, HttpError> {
         let cell = if target.tls { &self.tls } else { &self.plain };
         if let Some(client) = cell.get() {
@@ -185,7 +202,8 @@ impl Clients {
             .user_agent(concat!("runner/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            .pool_max_idle_per_host(0);
+            .pool_max_idle_per_host(if self.idle.is_some() { usize::MAX } else { 0 })
+            .pool_idle_timeout(self.idle);
         let builder = if target.tls {
             builder
         } else {
@@ -340,7 +358,7 @@ mod tests {
 
     #[tokio::test]
     async fn plain_http_makes_no_tls_client_and_https_to_a_plain_port_is_a_tls_failure() {
-        let clients = Clients::default();
+        let clients = Clients::new(None);
         let endpoint =
             Endpoint::new([Act::answer(200, ""), Act::raw("HTTP/1.1 400 no\r\n\r\n")]).await;
         send_with(&clients, &get(endpoint.url("/")))

@@ -62,6 +62,9 @@ pub fn is_root(test: &str) -> bool {
 /// where it panics. Says so and passes where the machine refuses the namespaces.
 pub fn apart(namespaces: i32, body: impl FnOnce() + Send + 'static) {
     let _alone = alone();
+    if is_among_others() {
+        return by_itself();
+    }
     // unshare(CLONE_NEWPID) holds for the calling thread's next children: a thread of its own leaves no trace.
     std::thread::spawn(move || {
         // SAFETY: unshare and fork take no pointers; the child runs on and ends by _exit.
@@ -90,6 +93,33 @@ pub fn apart(namespaces: i32, body: impl FnOnce() + Send + 'static) {
     })
     .join()
     .expect("the forked part of the test passes");
+}
+
+/// Says to a test program that it runs one test alone.
+const BY_ITSELF: &str = "RUNNER_TEST_BY_ITSELF";
+
+/// Whether other tests run in this process: then a forked one would hold their sockets open, and locks that nobody
+/// ever releases. nextest gives each test a process.
+fn is_among_others() -> bool {
+    let is_set = |name| std::env::var_os(name).is_some();
+    !is_set("NEXTEST") && !is_set(BY_ITSELF)
+}
+
+/// Runs the test that calls this once more, in a process of its own.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no reaper is at work: the caller is alone"
+)]
+fn by_itself() {
+    let thread = std::thread::current();
+    let test = thread.name().expect("a test's thread has its name");
+    let program = std::env::current_exe().expect("a test program has a path");
+    let status = std::process::Command::new(program)
+        .args(["--exact", test, "--nocapture"])
+        .env(BY_ITSELF, "1")
+        .status()
+        .expect("the test program starts");
+    assert!(status.success(), "{test} by itself: {status}");
 }
 
 /// A child that runs `script` in sh(1), with a usual PATH and its output in pipes.

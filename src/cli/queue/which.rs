@@ -7,61 +7,22 @@ use super::super::args::{Global, Which};
 use super::super::live::usable;
 use super::super::load::Loaded;
 use crate::diag::nearest;
+use crate::engine::Ending;
 use crate::engine::sources::{self, refused};
 use crate::engine::steps::Cx;
+use crate::engine::tasks::Tasks;
 use crate::engine::world::World;
-use crate::engine::{Ending, poll};
 use crate::outcome::{Exit, RunError};
 use crate::plan::{Plan, asserted};
 use crate::roles::Roles;
 use crate::roles::scalar::Text;
-use crate::roles::schema::MessageSchema;
 use crate::roles::spec;
 use crate::settings::Problem;
 use crate::settings::spec::SourceSpec;
-use crate::sys::queue::{Attributes, Queue, Wanted};
-
-/// A queue that a command means.
-pub struct Found {
-    wanted: Wanted,
-    dead: Option<Wanted>,
-    /// What its messages must fit.
-    pub schema: Option<MessageSchema>,
-}
-
-impl Found {
-    /// Opens it.
-    pub async fn open(&self) -> Result<Queue, RunError> {
-        Queue::open(&self.wanted).await.map_err(RunError::from)
-    }
-
-    /// Opens its dead letters: those of roles.yaml, else the queue's own.
-    pub async fn open_dead(&self, queue: &Attributes) -> Result<Option<Queue>, RunError> {
-        let own = || {
-            let arn = &queue.redrive.as_ref()?.target;
-            let name = arn.rsplit(':').next()?;
-            // On a server of one's own the region in the ARN is the server's; a queue named by its URL has its dead
-            // letters beside it.
-            Some(Wanted {
-                name: match (&self.wanted.endpoint, self.wanted.name.rsplit_once('/')) {
-                    (Some(_), _) => name.to_owned(),
-                    (None, Some((beside, _))) if beside.starts_with("http") => {
-                        format!("{beside}/{name}")
-                    }
-                    (None, _) => arn.clone(),
-                },
-                ..self.wanted.clone()
-            })
-        };
-        match self.dead.clone().or_else(own) {
-            Some(wanted) => Ok(Some(Queue::open(&wanted).await?)),
-            None => Ok(None),
-        }
-    }
-}
+use crate::sys::queue::Wanted;
 
 /// Finds it.
-pub async fn find(global: &Global, which: &Which, world: &Rc<World>) -> Result<Found, Ending> {
+pub async fn find(global: &Global, which: &Which, world: &Rc<World>) -> Result<Tasks, Ending> {
     let loaded = match usable(global) {
         Ok(loaded) => loaded,
         // A queue that is named as SQS knows it needs no roles.yaml.
@@ -77,21 +38,17 @@ pub async fn find(global: &Global, which: &Which, world: &Rc<World>) -> Result<F
     }
 }
 
-fn by_name(which: &Which, roles: Option<&Roles>) -> Found {
+fn by_name(which: &Which, roles: Option<&Roles>) -> Tasks {
     let sources = roles.iter().flat_map(|roles| &roles.file.settings.sources);
     let region = sources.filter_map(|source| match source {
         SourceSpec::Secret(source) => source.region.as_ref()?.literal(),
         _ => None,
     });
-    Found {
-        wanted: Wanted {
-            name: which.queue.clone(),
-            fallback_region: region.map(str::to_owned).next(),
-            ..Wanted::default()
-        },
-        dead: None,
-        schema: None,
-    }
+    Tasks::named(Wanted {
+        name: which.queue.clone(),
+        fallback_region: region.map(str::to_owned).next(),
+        ..Wanted::default()
+    })
 }
 
 /// The role whose queue is meant; none where no role has one of that name.
@@ -162,7 +119,7 @@ async fn by_member(
     role: &str,
     member: &str,
     world: &Rc<World>,
-) -> Result<Found, Ending> {
+) -> Result<Tasks, Ending> {
     let broken = || RunError::new(Exit::CONFIG, format!("cannot plan the role `{role}`"), "");
     let plan = Plan::of(roles, role, &loaded.templates).ok_or_else(broken)?;
     let spec = roles
@@ -189,24 +146,7 @@ async fn by_member(
         return Err(refused(&errors).into());
     }
     let cx = Cx::of(world, plan, resolved);
-    let dead = spec
-        .dead_letter
-        .as_ref()
-        .map(|text| cx.text(text))
-        .transpose()?;
-    let schema = spec
-        .message_schema
-        .as_ref()
-        .map(|schema| MessageSchema::compile(&schema.0));
-    Ok(Found {
-        wanted: poll::wanted(&cx.text(&spec.queue)?, spec, &cx)?,
-        dead: dead
-            .map(|name| poll::wanted(&name, spec, &cx))
-            .transpose()?,
-        schema: schema
-            .transpose()
-            .map_err(|why| RunError::new(Exit::CONFIG, "cannot use the message_schema", why))?,
-    })
+    Ok(Tasks::of(spec, &cx)?)
 }
 
 fn names(text: &Text) -> impl Iterator<Item = String> {

@@ -40,7 +40,7 @@ impl Http {
         for tries in 0.. {
             let sent = tokio::select! {
                 biased;
-                sent = http::send(&request) => sent,
+                sent = http::send_in_stream(&request) => sent,
                 // A service cannot be told to stop, so it has the time that others get for stopping.
                 () = task.stop.kill_requested() => return Verdict::Stopped,
             };

@@ -1,0 +1,433 @@
+//! What is done with a queue from outside: tasks added, counted, looked at, brought back from the dead letters.
+//!
+//! The command line and the queue's own HTTP endpoint are two doors to the same functions. Every message is looked at
+//! before the first is sent, and none is shown in an error.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use serde_json::{Deserializer, Map, Value as Json, json};
+
+use super::poll;
+use super::steps::Cx;
+use crate::outcome::{Exit, RunError};
+use crate::roles::scalar::Period;
+use crate::roles::schema::MessageSchema;
+use crate::roles::spec;
+use crate::sys::queue::{
+    Again, Ask, Attributes, BATCH, Entry, EntryEnd, MOST_BYTES, Outgoing, Queue, Received, SLACK,
+    Value, Wanted,
+};
+use crate::sys::relay::frame::rfc3339;
+
+/// How long messages that are looked at are hidden while more are asked for.
+pub const LOOK: Duration = Duration::from_secs(10);
+
+/// The longest that SQS delays a message.
+const LONGEST_DELAY: Duration = Duration::from_secs(900);
+
+/// The longest id that SQS takes for a group or for deduplication, in characters.
+const LONGEST_ID: usize = 128;
+
+/// A queue and what belongs to it, as roles.yaml or a command names them; nothing is opened yet.
+pub struct Tasks {
+    wanted: Wanted,
+    dead: Option<Wanted>,
+    /// What its messages must fit.
+    pub schema: Option<MessageSchema>,
+}
+
+/// How messages are sent, as it was asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Manner {
+    /// A duration, such as `30s`.
+    pub delay: Option<String>,
+    /// Whose order they keep, in a FIFO queue.
+    pub group: Option<String>,
+    /// Of a FIFO queue: a message of the same text within 5 minutes is not taken again.
+    pub deduplication: Option<String>,
+}
+
+/// A manner that the queue or SQS does not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfit {
+    /// What is wrong.
+    pub cause: String,
+    /// Which part of the manner it is: `delay`, `group`, `deduplication`.
+    pub part: &'static str,
+    /// Whether that part is missing; otherwise it is not wanted, or not as it is.
+    pub is_missing: bool,
+}
+
+/// What became of messages that were to be sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Sent {
+    /// The queue.
+    pub queue: String,
+    /// How many it took.
+    pub sent: usize,
+    /// "message 3: why", for each that it did not take.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<String>,
+}
+
+/// How many messages there are, as SQS estimates them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Depth {
+    /// The queue.
+    pub queue: String,
+    /// Messages that can be received.
+    pub visible: u64,
+    /// Messages that somebody has received.
+    pub in_flight: u64,
+    /// Messages that wait for their delay.
+    pub delayed: u64,
+    /// Messages among the dead letters, where there is a place for them.
+    pub dead: Option<u64>,
+    /// That place.
+    pub dead_letter: Option<String>,
+}
+
+/// Messages that were looked at.
+pub struct Peeked {
+    /// The queue that was looked into.
+    pub queue: String,
+    /// The messages.
+    pub messages: Vec<Received>,
+    /// Whether they could be given back at once; otherwise they come back after [`LOOK`].
+    pub are_back: bool,
+}
+
+/// A move of dead letters that has begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Redriven {
+    /// From where.
+    pub from: String,
+    /// To where.
+    pub to: String,
+    /// How many can be moved, as SQS estimates them.
+    pub messages: u64,
+}
+
+impl Tasks {
+    /// A queue that no member of a role is.
+    pub fn named(wanted: Wanted) -> Self {
+        Self {
+            wanted,
+            dead: None,
+            schema: None,
+        }
+    }
+
+    /// The queue of a member.
+    pub fn of(spec: &spec::Queue, cx: &Cx) -> Result<Self, RunError> {
+        let dead = spec.dead_letter.as_ref();
+        let dead = dead.map(|text| cx.text(text)).transpose()?;
+        let schema = spec.message_schema.as_ref();
+        let schema = schema.map(|schema| MessageSchema::compile(&schema.0));
+        Ok(Self {
+            wanted: poll::wanted(&cx.text(&spec.queue)?, spec, cx)?,
+            dead: dead.map(|name| poll::wanted(&name, spec, cx)).transpose()?,
+            schema: schema
+                .transpose()
+                .map_err(|why| RunError::new(Exit::CONFIG, "cannot use the message_schema", why))?,
+        })
+    }
+
+    /// Opens the queue.
+    pub async fn open(&self) -> Result<Queue, RunError> {
+        Queue::open(&self.wanted).await.map_err(RunError::from)
+    }
+
+    /// Opens its dead letters: those of roles.yaml, else the queue's own.
+    async fn open_dead(&self, queue: &Attributes) -> Result<Option<Queue>, RunError> {
+        let own = || {
+            let arn = &queue.redrive.as_ref()?.target;
+            let name = arn.rsplit(':').next()?;
+            // On a server of one's own the region in the ARN is the server's; a queue named by its URL has its dead
+            // letters beside it.
+            Some(Wanted {
+                name: match (&self.wanted.endpoint, self.wanted.name.rsplit_once('/')) {
+                    (Some(_), _) => name.to_owned(),
+                    (None, Some((beside, _))) if beside.starts_with("http") => {
+                        format!("{beside}/{name}")
+                    }
+                    (None, _) => arn.clone(),
+                },
+                ..self.wanted.clone()
+            })
+        };
+        match self.dead.clone().or_else(own) {
+            Some(wanted) => Ok(Some(Queue::open(&wanted).await?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn dead(&self, queue: &Queue) -> Result<Queue, RunError> {
+        let dead = self.open_dead(&queue.attributes().await?).await?;
+        dead.ok_or_else(|| {
+            let doing = format!("cannot find the dead letters of {}", queue.name());
+            let cause =
+                "neither roles.yaml (`dead_letter`) nor the queue itself names a place for them";
+            RunError::new(Exit::CONFIG, doing, cause)
+        })
+    }
+
+    /// Counts the messages.
+    pub async fn depth(&self, queue: &Queue) -> Result<Depth, RunError> {
+        let counts = queue.attributes().await?;
+        let (mut dead, mut dead_letter) = (None, None);
+        if let Some(queue) = self.open_dead(&counts).await? {
+            let counts = queue.attributes().await?;
+            dead = Some(counts.visible + counts.in_flight + counts.delayed);
+            dead_letter = Some(queue.name().to_owned());
+        }
+        Ok(Depth {
+            queue: queue.name().to_owned(),
+            visible: counts.visible,
+            in_flight: counts.in_flight,
+            delayed: counts.delayed,
+            dead,
+            dead_letter,
+        })
+    }
+
+    /// Looks at up to `count` messages of the queue or of its dead letters; each counts as received once more.
+    pub async fn peek(
+        &self,
+        queue: &Queue,
+        count: usize,
+        is_of_dead: bool,
+    ) -> Result<Peeked, RunError> {
+        let dead = match is_of_dead {
+            true => Some(self.dead(queue).await?),
+            false => None,
+        };
+        let queue = dead.as_ref().unwrap_or(queue);
+        let mut messages = Vec::new();
+        while messages.len() < count {
+            let received = queue.receive(Ask {
+                most: (count - messages.len()).min(BATCH),
+                wait: Duration::from_secs(1),
+                visibility: Some(LOOK),
+                attempt: None,
+            });
+            let received = received.await?;
+            if received.is_empty() {
+                break;
+            }
+            messages.extend(received);
+        }
+        let back = |message: &Received| Entry {
+            handle: message.handle.clone(),
+            time: Duration::ZERO,
+        };
+        let back: Vec<Entry> = messages.iter().map(back).collect();
+        let mut are_back = true;
+        for some in back.chunks(BATCH) {
+            are_back &= queue.hide(some, SLACK).await.is_ok();
+        }
+        Ok(Peeked {
+            queue: queue.name().to_owned(),
+            messages,
+            are_back,
+        })
+    }
+
+    /// Lets SQS move the dead letters back.
+    pub async fn redrive(&self, queue: &Queue) -> Result<Redriven, RunError> {
+        let dead = self.dead(queue).await?;
+        let to = queue.attributes().await?;
+        let from = dead.attributes().await?;
+        dead.redrive(&from.arn, Some(&to.arn)).await?;
+        Ok(Redriven {
+            from: dead.name().to_owned(),
+            to: queue.name().to_owned(),
+            messages: from.visible,
+        })
+    }
+}
+
+/// JSON values, one after the other, each in its own words; the error says line and column of what is none.
+pub fn values(text: &str) -> Result<Vec<String>, String> {
+    let values = Deserializer::from_str(text).into_iter::<&RawValue>();
+    let bodies: Result<Vec<String>, _> = values
+        .map(|value| value.map(|raw| raw.get().to_owned()))
+        .collect();
+    bodies.map_err(|error| {
+        // The parser's own words can repeat the text, which may be long or secret.
+        let (line, column) = (error.line(), error.column());
+        format!("what stands at line {line}, column {column} is not JSON")
+    })
+}
+
+/// Those that cannot be sent, each with the reason.
+pub fn misfits(bodies: &[String], schema: Option<&MessageSchema>) -> Vec<String> {
+    let why = |body: &String| match schema.and_then(|schema| schema.misfit(body)) {
+        Some(why) => Some(why),
+        None if body.is_empty() => Some("it is empty".to_owned()),
+        None if body.len() > MOST_BYTES => Some(format!(
+            "it has {} bytes, and SQS takes {MOST_BYTES}",
+            body.len()
+        )),
+        None => None,
+    };
+    let all = bodies.iter().enumerate();
+    all.filter_map(|(at, body)| why(body).map(|why| format!("message {}: {why}", at + 1)))
+        .collect()
+}
+
+/// The messages as SQS takes them.
+pub fn outgoing(
+    bodies: Vec<String>,
+    manner: &Manner,
+    queue: &Queue,
+) -> Result<Vec<Outgoing>, Unfit> {
+    let unfit = |part, is_missing, cause: &str| {
+        Err(Unfit {
+            cause: cause.to_owned(),
+            part,
+            is_missing,
+        })
+    };
+    let delay = match manner.delay.as_deref().map(Period::parse) {
+        None => None,
+        Some(Some(delay)) if delay.0 <= LONGEST_DELAY => Some(delay.0),
+        Some(_) => {
+            return unfit(
+                "delay",
+                false,
+                "it is not a time of at most 15m, such as 30s",
+            );
+        }
+    };
+    let ids = [
+        ("group", &manner.group),
+        ("deduplication", &manner.deduplication),
+    ];
+    for (part, id) in ids {
+        let Some(id) = id else { continue };
+        if !queue.is_fifo() {
+            return unfit(part, false, "the queue is not FIFO");
+        }
+        let fits = |c: char| c.is_ascii_graphic();
+        if id.is_empty() || id.len() > LONGEST_ID || !id.chars().all(fits) {
+            return unfit(part, false, "it is not 1 to 128 letters, digits and signs");
+        }
+    }
+    if queue.is_fifo() && delay.is_some() {
+        return unfit(
+            "delay",
+            false,
+            "the queue is FIFO, which delays no single message",
+        );
+    }
+    if queue.is_fifo() && manner.group.is_none() {
+        let cause = "the queue is FIFO, and must know whose order the messages keep";
+        return unfit("group", true, cause);
+    }
+    if manner.deduplication.is_some() && bodies.len() > 1 {
+        let cause = "one text for several messages lets the queue take only the first";
+        return unfit("deduplication", false, cause);
+    }
+    let message = |body| Outgoing {
+        body,
+        group: manner.group.clone(),
+        deduplication: manner.deduplication.clone(),
+        delay,
+        ..Outgoing::default()
+    };
+    Ok(bodies.into_iter().map(message).collect())
+}
+
+/// Sends all messages; what failed for a moment is tried a second and a third time.
+pub async fn send(queue: &Queue, messages: &[Outgoing]) -> Sent {
+    let mut all = Sent {
+        queue: queue.name().to_owned(),
+        ..Sent::default()
+    };
+    let mut rest = messages;
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(Outgoing::fitting(rest));
+        let first = messages.len() - rest.len();
+        for (at, end) in send_some(queue, now).await.into_iter().enumerate() {
+            match end {
+                EntryEnd::Done => all.sent += 1,
+                EntryEnd::Refused(why) | EntryEnd::Failed(why) => {
+                    all.failed
+                        .push(format!("message {}: {why}", first + at + 1));
+                }
+            }
+        }
+        rest = later;
+    }
+    all
+}
+
+async fn send_some(queue: &Queue, messages: &[Outgoing]) -> Vec<EntryEnd> {
+    let mut ends = vec![EntryEnd::Failed("not tried".to_owned()); messages.len()];
+    for pause in [0, 1, 3] {
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+        let left: Vec<usize> = (0..messages.len())
+            .filter(|at| matches!(ends[*at], EntryEnd::Failed(_)))
+            .collect();
+        if left.is_empty() {
+            break;
+        }
+        let some: Vec<Outgoing> = left.iter().map(|at| messages[*at].clone()).collect();
+        match queue.send(&some).await {
+            Ok(new) => left.iter().zip(new).for_each(|(at, end)| ends[*at] = end),
+            Err(error) => {
+                let text = error.error.to_string();
+                let end = match error.again {
+                    Again::No => EntryEnd::Refused(text),
+                    Again::Soon | Again::Later => EntryEnd::Failed(text),
+                };
+                left.iter().for_each(|at| ends[*at] = end.clone());
+            }
+        }
+    }
+    ends
+}
+
+/// A message as JSON.
+pub fn shown(message: &Received) -> Json {
+    let attributes: Map<String, Json> = message
+        .attributes
+        .iter()
+        .map(|attribute| {
+            let value = match &attribute.value {
+                Value::Text(text) => json!(text),
+                Value::Bytes(bytes) => json!(format!("({} bytes)", bytes.len())),
+            };
+            (attribute.name.clone(), value)
+        })
+        .collect();
+    json!({
+        "id": message.id,
+        "receive_count": message.receives,
+        "sent_at": message.sent_at.map(rfc3339),
+        "group": message.group,
+        "attributes": attributes,
+        "body": message.body,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_stand_one_after_the_other_and_keep_their_words() {
+        let text = "{\"uuid\": 1.0}\n\n[1,\n 2] \"x\"";
+        assert_eq!(
+            values(text).unwrap(),
+            ["{\"uuid\": 1.0}", "[1,\n 2]", "\"x\""]
+        );
+        assert_eq!(
+            values("{\"a\": 1}\n{CANARY}").unwrap_err(),
+            "what stands at line 2, column 2 is not JSON"
+        );
+    }
+}
