@@ -60,7 +60,7 @@ async fn send(global: &Global, options: &Send, world: &Rc<World>) -> Result<Exit
     let messages = tasks::outgoing(bodies, &manner, &queue).map_err(|unfit| {
         let what = match unfit.is_missing {
             true => "say it with",
-            false => "leave out or mend",
+            false => "look at",
         };
         let doing = format!("cannot send to {}", queue.name());
         RunError::new(Exit::USAGE, doing, unfit.cause).with_help(format!("{what} --{}", unfit.part))

@@ -59,6 +59,7 @@ codes! {
     SettingCycle "setting-cycle" Error "Settings that are derived from one another in a ring.";
     SecretTooEarly "secret-too-early" Error "A name that is needed before the secret is read, and has no other source.";
     SecretVisible "secret-visible" Error "A secret where everybody could see it: an argument, a URL or a log line.";
+    SecretWritten "secret-written" Warning "A secret that stands in roles.yaml itself.";
     SettingUnused "setting-unused" Warning "A declared setting that nothing uses.";
     UnknownRole "unknown-role" Error "A role that roles.yaml does not have.";
     UnknownMember "unknown-member" Error "A dependency on a member that the role does not have.";

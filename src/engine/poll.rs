@@ -5,6 +5,7 @@
 //! messages that nobody has; what it brings is given back. What is in hand goes on until shortly before the budget
 //! ends; then handlers are stopped, and only when they are gone are their messages given back.
 
+mod api;
 mod desk;
 pub mod fact;
 mod message;
@@ -114,6 +115,11 @@ pub async fn run(
     };
     let schema = schema(spec, member)?;
     let protection = Protection::new(spec.task_protection, &cx.world, tell.clone())?;
+    let mut doors = JoinSet::new();
+    if let Some(api) = &spec.api {
+        let api = api::Api::open(spec, api, queue.clone(), cx, &tell).await?;
+        doors.spawn_local(api.serve(cx.shutdown.clone()));
+    }
     let handler = Handler::start(spec, member, cx, &tell)?;
     let desk = Desk::new(
         queue.clone(),
@@ -147,6 +153,12 @@ pub async fn run(
     poll.clone().finish(&mut messages).await;
     // A task that stops is in nobody's way; the agent need not be waited for.
     let _ = tokio::time::timeout(Duration::from_millis(500), protection.release()).await;
+    // Who adds tasks at this moment is answered.
+    tokio::select! {
+        () = drain(&mut doors) => {}
+        () = tokio::time::sleep(api::GRACE) => {}
+        () = cx.shutdown.kill_requested() => {}
+    }
     chores.shutdown().await;
     messages.shutdown().await;
     let broken = poll.broken.take();

@@ -36,6 +36,8 @@ pub struct Tasks {
     dead: Option<Wanted>,
     /// What its messages must fit.
     pub schema: Option<MessageSchema>,
+    /// A member of roles.yaml that may have been meant.
+    near: Option<String>,
 }
 
 /// How messages are sent, as it was asked for.
@@ -111,12 +113,13 @@ pub struct Redriven {
 }
 
 impl Tasks {
-    /// A queue that no member of a role is.
-    pub fn named(wanted: Wanted) -> Self {
+    /// A queue that no member of a role is; `near` is one that has almost its name.
+    pub fn named(wanted: Wanted, near: Option<String>) -> Self {
         Self {
             wanted,
             dead: None,
             schema: None,
+            near,
         }
     }
 
@@ -132,12 +135,19 @@ impl Tasks {
             schema: schema
                 .transpose()
                 .map_err(|why| RunError::new(Exit::CONFIG, "cannot use the message_schema", why))?,
+            near: None,
         })
     }
 
     /// Opens the queue.
     pub async fn open(&self) -> Result<Queue, RunError> {
-        Queue::open(&self.wanted).await.map_err(RunError::from)
+        let opened = Queue::open(&self.wanted).await;
+        opened.map_err(|refused| match &self.near {
+            Some(near) => refused
+                .error
+                .with_help(format!("did you mean `{near}`, which roles.yaml has?")),
+            None => refused.error,
+        })
     }
 
     /// Opens its dead letters: those of roles.yaml, else the queue's own.
@@ -240,7 +250,17 @@ impl Tasks {
         let dead = self.dead(queue).await?;
         let to = queue.attributes().await?;
         let from = dead.attributes().await?;
-        dead.redrive(&from.arn, Some(&to.arn)).await?;
+        let begun = dead.redrive(&from.arn, Some(&to.arn)).await;
+        let is_its_own = to.redrive.is_some_and(|own| own.target == from.arn);
+        begun.map_err(|refused| match is_its_own {
+            true => refused.error,
+            false => refused.error.with_help(format!(
+                "SQS moves only what stands in the dead-letter queue of some queue's own policy; name {} in the \
+                 RedrivePolicy of {}",
+                dead.name(),
+                queue.name()
+            )),
+        })?;
         Ok(Redriven {
             from: dead.name().to_owned(),
             to: queue.name().to_owned(),
@@ -284,53 +304,8 @@ pub fn outgoing(
     manner: &Manner,
     queue: &Queue,
 ) -> Result<Vec<Outgoing>, Unfit> {
-    let unfit = |part, is_missing, cause: &str| {
-        Err(Unfit {
-            cause: cause.to_owned(),
-            part,
-            is_missing,
-        })
-    };
-    let delay = match manner.delay.as_deref().map(Period::parse) {
-        None => None,
-        Some(Some(delay)) if delay.0 <= LONGEST_DELAY => Some(delay.0),
-        Some(_) => {
-            return unfit(
-                "delay",
-                false,
-                "it is not a time of at most 15m, such as 30s",
-            );
-        }
-    };
-    let ids = [
-        ("group", &manner.group),
-        ("deduplication", &manner.deduplication),
-    ];
-    for (part, id) in ids {
-        let Some(id) = id else { continue };
-        if !queue.is_fifo() {
-            return unfit(part, false, "the queue is not FIFO");
-        }
-        let fits = |c: char| c.is_ascii_graphic();
-        if id.is_empty() || id.len() > LONGEST_ID || !id.chars().all(fits) {
-            return unfit(part, false, "it is not 1 to 128 letters, digits and signs");
-        }
-    }
-    if queue.is_fifo() && delay.is_some() {
-        return unfit(
-            "delay",
-            false,
-            "the queue is FIFO, which delays no single message",
-        );
-    }
-    if queue.is_fifo() && manner.group.is_none() {
-        let cause = "the queue is FIFO, and must know whose order the messages keep";
-        return unfit("group", true, cause);
-    }
-    if manner.deduplication.is_some() && bodies.len() > 1 {
-        let cause = "one text for several messages lets the queue take only the first";
-        return unfit("deduplication", false, cause);
-    }
+    let delay = manner.delay()?;
+    manner.fits(queue.is_fifo(), bodies.len())?;
     let message = |body| Outgoing {
         body,
         group: manner.group.clone(),
@@ -339,6 +314,63 @@ pub fn outgoing(
         ..Outgoing::default()
     };
     Ok(bodies.into_iter().map(message).collect())
+}
+
+impl Manner {
+    fn delay(&self) -> Result<Option<Duration>, Unfit> {
+        match self.delay.as_deref().map(Period::parse) {
+            None => Ok(None),
+            Some(Some(delay)) if delay.0 <= LONGEST_DELAY => Ok(Some(delay.0)),
+            Some(_) => {
+                let cause = "the delay is not a time of at most 15m, such as 30s";
+                Err(Unfit::wrong("delay", cause))
+            }
+        }
+    }
+
+    fn fits(&self, is_fifo: bool, messages: usize) -> Result<(), Unfit> {
+        let ids = [
+            ("group", &self.group),
+            ("deduplication", &self.deduplication),
+        ];
+        for (part, id) in ids {
+            let Some(id) = id else { continue };
+            if !is_fifo {
+                return Err(Unfit::wrong(part, "the queue is not FIFO"));
+            }
+            let is_plain = id.chars().all(|c| c.is_ascii_graphic());
+            if id.is_empty() || id.len() > LONGEST_ID || !is_plain {
+                let cause = format!("the {part} is not 1 to 128 letters, digits and signs");
+                return Err(Unfit::wrong(part, cause));
+            }
+        }
+        if is_fifo && self.delay.is_some() {
+            let cause = "the queue is FIFO, which delays no single message";
+            return Err(Unfit::wrong("delay", cause));
+        }
+        if is_fifo && self.group.is_none() {
+            let cause = "the queue is FIFO, and must know whose order the messages keep";
+            return Err(Unfit {
+                is_missing: true,
+                ..Unfit::wrong("group", cause)
+            });
+        }
+        if self.deduplication.is_some() && messages > 1 {
+            let cause = "one text for several messages lets the queue take only the first";
+            return Err(Unfit::wrong("deduplication", cause));
+        }
+        Ok(())
+    }
+}
+
+impl Unfit {
+    fn wrong(part: &'static str, cause: impl Into<String>) -> Self {
+        Self {
+            cause: cause.into(),
+            part,
+            is_missing: false,
+        }
+    }
 }
 
 /// Sends all messages; what failed for a moment is tried a second and a third time.
@@ -417,6 +449,39 @@ pub fn shown(message: &Received) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fifo_queue_wants_a_group_and_no_other_queue_does() {
+        let some = |text: &str| Some(text.to_owned());
+        let manner = |group, deduplication| Manner {
+            group,
+            deduplication,
+            ..Manner::default()
+        };
+        let part = |manner: &Manner, is_fifo, messages| {
+            let fits = manner.fits(is_fifo, messages);
+            fits.err().map(|unfit| (unfit.part, unfit.is_missing))
+        };
+        assert_eq!(part(&manner(None, None), false, 9), None);
+        assert_eq!(part(&manner(None, None), true, 9), Some(("group", true)));
+        assert_eq!(part(&manner(some("g"), None), true, 9), None);
+        assert_eq!(
+            part(&manner(some("g"), None), false, 1),
+            Some(("group", false))
+        );
+        assert_eq!(
+            part(&manner(some("a b"), None), true, 1),
+            Some(("group", false))
+        );
+        assert_eq!(part(&manner(some("g"), some("d")), true, 1), None);
+        let twice = part(&manner(some("g"), some("d")), true, 2);
+        assert_eq!(twice, Some(("deduplication", false)));
+        let long = some(&"x".repeat(129));
+        assert_eq!(
+            part(&manner(some("g"), long), true, 1),
+            Some(("deduplication", false))
+        );
+    }
 
     #[test]
     fn values_stand_one_after_the_other_and_keep_their_words() {

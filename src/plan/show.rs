@@ -189,6 +189,13 @@ fn queue(out: &mut String, name: &str, spec: &Queue) {
         "      {} at a time, each hidden for {} and extended while it is handled",
         spec.concurrency.0, spec.visibility_timeout
     );
+    if let Some(api) = &spec.api {
+        let listen = &api.listen.raw;
+        let _ = writeln!(
+            out,
+            "      tasks can be added on http://{listen}, with a token"
+        );
+    }
 }
 
 fn stop(out: &mut String, plan: &Plan) {

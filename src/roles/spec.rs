@@ -292,6 +292,18 @@ record! {
         task_protection: TaskProtection = "auto" => "required",
         /// Members that must have come far enough before the first receive.
         depends_on: IndexMap<String, Dependency> = {} => {"app": {"condition": "ready"}},
+        /// An HTTP endpoint that adds tasks to the queue, counts them and looks at them; none by default.
+        api: Option<Api> => {"token": "${QUEUE_TOKEN}"},
+    }
+}
+
+record! {
+    /// An HTTP endpoint for a queue's tasks, open to those who have its token.
+    pub struct Api as "an api" {
+        /// Where it listens: host and port. Only this machine reaches the default.
+        listen: Text = "127.0.0.1:9325" => "0.0.0.0:9325",
+        /// What every request must carry: `Authorization: Bearer TOKEN`.
+        token: Text => "${QUEUE_TOKEN}",
     }
 }
 

@@ -68,9 +68,11 @@ impl Head {
         self.uri.path()
     }
 
-    /// What stands behind the `?`.
-    pub fn query(&self) -> &str {
-        self.uri.query().unwrap_or_default()
+    /// What stands behind the `?`, in the way of forms.
+    pub fn parameters(&self) -> Vec<(String, String)> {
+        let query = self.uri.query().unwrap_or_default();
+        let pairs = url::form_urlencoded::parse(query.as_bytes());
+        pairs.into_owned().collect()
     }
 
     /// A header's value, if it is text.

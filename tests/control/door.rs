@@ -168,10 +168,12 @@ fn where_nothing_can_be_written_in_run_the_socket_stands_in_tmp() {
         return;
     }
     let place = simple();
-    let script = "mount -t tmpfs -o ro none /run && mount --bind . /mnt && cd /mnt \
-                  && mount -t tmpfs none /tmp || exit 99; unset RUNNER_SOCKET; \
-                  \"$0\" run r & \
-                  until \"$0\" health 2>/dev/null; do sleep 0.02; done; ls /tmp; \"$0\" stop --wait; wait; ls /tmp";
+    // The program is bound beside roles.yaml first: it may itself stand in /tmp.
+    let script = "mount -t tmpfs -o ro none /run && : > runner && mount --bind . /mnt \
+                  && mount --bind \"$0\" /mnt/runner && cd /mnt && mount -t tmpfs none /tmp || exit 99
+                  unset RUNNER_SOCKET; ./runner run r & \
+                  until ./runner health 2>/dev/null; do sleep 0.02; done
+                  ls /tmp; ./runner stop --wait; wait; ls /tmp";
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_runner")]);
     place.prepare(&mut command);

@@ -236,7 +236,7 @@ async fn what_cannot_be_sent_is_said_and_nothing_of_it_is_sent() {
             with(&["--json", "{\"uuid\": 1}", "--delay", "1h"]),
             "",
             64,
-            "--delay is not a time of at most 15m",
+            "the delay is not a time of at most 15m, such as 30s (look at --delay)",
         ),
         (
             vec!["queue", "send", "tasks", "--json", "1"],
@@ -261,6 +261,12 @@ async fn what_cannot_be_sent_is_said_and_nothing_of_it_is_sent() {
             "",
             1,
             "no message of test-a can be received now",
+        ),
+        (
+            vec!["queue", "depth", "taks"],
+            "",
+            78,
+            "(did you mean `tasks`, which roles.yaml has?)",
         ),
         (
             vec!["queue", "depth", "elsewhere"],

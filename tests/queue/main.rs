@@ -27,6 +27,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros)]
 
+mod api;
 mod commands;
 #[path = "../common/mod.rs"]
 mod common;

@@ -44,11 +44,16 @@ fn by_name(which: &Which, roles: Option<&Roles>) -> Tasks {
         SourceSpec::Secret(source) => source.region.as_ref()?.literal(),
         _ => None,
     });
-    Tasks::named(Wanted {
+    let members = roles.iter().flat_map(|roles| {
+        let roles = roles.role_names().filter_map(|name| roles.role(name));
+        roles.flat_map(|role| role.queues.keys().map(String::as_str))
+    });
+    let wanted = Wanted {
         name: which.queue.clone(),
         fallback_region: region.map(str::to_owned).next(),
         ..Wanted::default()
-    })
+    };
+    Tasks::named(wanted, nearest(&which.queue, members).map(str::to_owned))
 }
 
 /// The role whose queue is meant; none where no role has one of that name.

@@ -1,5 +1,6 @@
 //! What happened at a queue, as an operator reads it. Message ids are told, bodies never.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::engine::event::{Level, shown};
@@ -23,6 +24,14 @@ pub enum Fact {
     },
     /// It answers again.
     Reachable { after: u32 },
+    /// Tasks can be added by HTTP.
+    Listening { address: SocketAddr },
+    /// Somebody added tasks by HTTP.
+    Added {
+        count: usize,
+        failed: usize,
+        peer: SocketAddr,
+    },
     /// What became of a message.
     Message { id: String, fate: Fate },
     /// Something did not work that will be tried again, or that something else makes up for.
@@ -91,6 +100,22 @@ impl Fact {
             Fact::Reachable { after } => {
                 let text = format!("the queue answers again, after {after} failed calls");
                 (Info, "queue-reachable", text)
+            }
+            Fact::Listening { address } => {
+                let text = format!("tasks can be added on http://{address}, with the token");
+                (Info, "queue-listening", text)
+            }
+            Fact::Added {
+                count,
+                failed,
+                peer,
+            } => {
+                let messages = if *count == 1 { "message" } else { "messages" };
+                let text = match failed {
+                    0 => format!("{peer} added {count} {messages}"),
+                    n => format!("{peer} added {count} {messages}; {n} could not be sent"),
+                };
+                (Info, "messages-added", text)
             }
             Fact::Message { id, fate } => fate.line(id),
             Fact::Trouble { what } => (Warn, "queue-trouble", what.clone()),

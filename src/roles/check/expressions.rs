@@ -81,7 +81,7 @@ fn seen(path: &[&str]) -> Option<&'static str> {
         return Some("in an argument, which every process of the container can read");
     }
     match path.last() {
-        Some(&("url" | "http" | "tcp" | "queue" | "endpoint" | "dead_letter")) => {
+        Some(&("url" | "http" | "tcp" | "queue" | "endpoint" | "dead_letter" | "listen")) => {
             Some("in an address, which logs on both sides show")
         }
         Some(

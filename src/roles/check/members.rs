@@ -7,8 +7,9 @@ use super::Cx;
 use crate::diag::{Code, Diagnostic};
 use crate::roles::scalar::Text;
 use crate::roles::shape::meant;
-use crate::roles::spec::{Handler, Loop, Probe, Queue, Role};
+use crate::roles::spec::{Api, Handler, Loop, Probe, Queue, Role};
 use crate::roles::tree::{Key, Node, Value};
+use crate::source::Place;
 use crate::steps::{Kind, Step};
 use crate::target::Target;
 
@@ -214,6 +215,9 @@ fn check_queue(cx: &mut Cx<'_>, path: &[&str], spec: &Queue) {
     if let Some(text) = &spec.endpoint {
         check_target(cx, text, Target::parse_http);
     }
+    if let Some(api) = &spec.api {
+        check_api(cx, api);
+    }
     let limits = [
         (
             spec.visibility_timeout.0,
@@ -276,49 +280,74 @@ fn check_queue(cx: &mut Cx<'_>, path: &[&str], spec: &Queue) {
     }
 }
 
-/// Every replica's port must exist and be its own.
+fn check_api(cx: &mut Cx<'_>, api: &Api) {
+    check_target(cx, &api.listen, Target::parse_tcp);
+    if api.token.literal().is_some() && !api.token.is_stand_in() {
+        let message = "a token that stands here is known to everybody who reads this file";
+        let place = api.token.place.clone();
+        cx.diagnostics.push(
+            Diagnostic::new(Code::SecretWritten, place, message)
+                .help("name a setting that is `secret: true`, such as ${QUEUE_TOKEN}"),
+        );
+    }
+}
+
+/// Every port must exist and belong to one replica or endpoint alone.
 fn ports(cx: &mut Cx<'_>, role: &str, spec: &Role) {
-    let mut taken: BTreeMap<u32, (String, &str)> = BTreeMap::new();
+    let mut taken: BTreeMap<u32, (String, Place)> = BTreeMap::new();
     for (name, service) in &spec.services {
         let Some(port) = service.port else { continue };
-        let place = cx
-            .roles
-            .value_place(&["roles", role, "services", name, "port"]);
+        let path = ["roles", role, "services", name, "port"];
+        let place = cx.roles.value_place(&path);
         let last = u32::from(port.0).saturating_add(service.replicas.0 - 1);
         if last > 65535 {
-            let message = format!(
-                "the last of {} replicas would have port {last}",
-                service.replicas.0
-            );
+            let replicas = service.replicas.0;
+            let message = format!("the last of {replicas} replicas would have port {last}");
             cx.diagnostics
                 .push(Diagnostic::new(Code::PortClash, place, message).help("ports end at 65535"));
             continue;
         }
         for number in u32::from(port.0)..=last {
-            let replica = number - u32::from(port.0);
-            let owner = if service.replicas.0 > 1 {
-                format!("{name}/{replica}")
-            } else {
-                name.clone()
+            let owner = match service.replicas.0 {
+                1 => name.clone(),
+                _ => format!("{name}/{}", number - u32::from(port.0)),
             };
-            match taken.get(&number) {
-                Some((first, first_name)) => {
-                    let message = format!("port {number} belongs to both `{first}` and `{owner}`");
-                    let first_place = cx
-                        .roles
-                        .value_place(&["roles", role, "services", first_name, "port"]);
-                    cx.diagnostics.push(
-                        Diagnostic::new(Code::PortClash, place.clone(), message)
-                            .related(first_place, "the other port"),
-                    );
-                    break;
-                }
-                None => {
-                    taken.insert(number, (owner, name));
-                }
+            if !claim(cx, &mut taken, number, owner, &place) {
+                break;
             }
         }
     }
+    for (name, queue) in &spec.queues {
+        let Some(api) = &queue.api else { continue };
+        let target = api.listen.literal().map(Target::parse_tcp);
+        if let Some(Ok(target)) = target {
+            let owner = format!("the api of {name}");
+            let place = cx
+                .roles
+                .value_place(&["roles", role, "queues", name, "api", "listen"]);
+            claim(cx, &mut taken, target.port.into(), owner, &place);
+        }
+    }
+}
+
+/// Notes who has a port; false, and a diagnostic, where somebody has it already.
+fn claim(
+    cx: &mut Cx<'_>,
+    taken: &mut BTreeMap<u32, (String, Place)>,
+    number: u32,
+    owner: String,
+    place: &Place,
+) -> bool {
+    let Some((first, first_place)) = taken.get(&number) else {
+        taken.insert(number, (owner, place.clone()));
+        return true;
+    };
+    let message = format!("port {number} belongs to both `{first}` and `{owner}`");
+    cx.diagnostics.push(
+        Diagnostic::new(Code::PortClash, place.clone(), message)
+            .related(first_place.clone(), "the other port"),
+    );
+    false
 }
 
 /// The schemas of messages. They cost more than all other checks together, so `run` leaves them to the queue that
