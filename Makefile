@@ -19,12 +19,15 @@ run: ## play the local role on the embedded GAC, until Ctrl-C
 	$(CARGO) build --quiet --bin runner --example portal --example ingester
 	application_type=local IDENTITY=file:docker/local/gac.json ./target/debug/runner run
 
+# The unit tests watch waitpid, signals and the sockets of one process: nextest gives each its own, `cargo test` does not,
+# so there they run one after the other.
 test: venv editor packages check ## set up what the tests need, then every check and test
 	$(CARGO) run --quiet -- validate
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	    $(CARGO) nextest run --no-fail-fast; \
 	else \
-	    $(CARGO) test --no-fail-fast; \
+	    $(CARGO) test --no-fail-fast --lib -- --test-threads=1; unit=$$?; \
+	    $(CARGO) test --no-fail-fast --test '*' && [ $$unit = 0 ]; \
 	fi
 
 stress: venv packages ## the long form of the tests that try to break it: some minutes

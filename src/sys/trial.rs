@@ -98,11 +98,12 @@ pub fn apart(namespaces: i32, body: impl FnOnce() + Send + 'static) {
 /// Says to a test program that it runs one test alone.
 const BY_ITSELF: &str = "RUNNER_TEST_BY_ITSELF";
 
-/// Whether other tests run in this process: then a forked one would hold their sockets open, and locks that nobody
-/// ever releases. nextest gives each test a process.
+/// Whether other tests may run in this process at the same time: then a forked one would hold their sockets open, and
+/// locks that nobody ever releases. nextest gives each test a process, and a lone test thread is the main one.
 fn is_among_others() -> bool {
     let is_set = |name| std::env::var_os(name).is_some();
-    !is_set("NEXTEST") && !is_set(BY_ITSELF)
+    let is_main = std::thread::current().name() == Some("main");
+    !is_set("NEXTEST") && !is_set(BY_ITSELF) && !is_main
 }
 
 /// Runs the test that calls this once more, in a process of its own.
