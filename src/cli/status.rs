@@ -139,20 +139,26 @@ fn beside(member: &MemberStatus) -> Vec<String> {
         lines.push(format!("last: {end}{when}"));
     }
     if let Some(serde_json::Value::Object(metrics)) = &member.metrics {
-        let list: Vec<String> = metrics
-            .iter()
-            .map(|(name, value)| format!("{name} {}", plain(value)))
-            .collect();
-        lines.push(list.join(", "));
+        let counted: Vec<String> = metrics.iter().filter_map(counted).collect();
+        lines.push(match counted.is_empty() {
+            true => "nothing counted yet".to_owned(),
+            false => counted.join(", "),
+        });
     }
     lines
 }
 
-fn plain(value: &serde_json::Value) -> String {
-    match value {
-        serde_json::Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
+/// A number that a member counts for itself, in words: `in hand 2`, `heartbeat lag 12ms`. What is 0 or not known is
+/// left to `--format json`.
+fn counted((name, value): (&String, &serde_json::Value)) -> Option<String> {
+    let number = value.as_u64().filter(|number| *number > 0)?;
+    Some(match name.strip_suffix("_ms") {
+        Some(name) => {
+            let time = std::time::Duration::from_millis(number);
+            format!("{} {}", name.replace('_', " "), shown(time))
+        }
+        None => format!("{} {number}", name.replace('_', " ")),
+    })
 }
 
 fn ago(when: &When) -> String {
@@ -267,6 +273,20 @@ app/0   running, ready  123456  2d7h   2         restarts when it ends
 index   waiting         -       400ms  -         run 13 begins in 600ms
                                                  12 runs, last success 400ms ago
 "
+        );
+    }
+
+    #[test]
+    fn what_a_member_counts_is_said_in_words() {
+        let queue = MemberStatus {
+            metrics: Some(serde_json::json!({
+                "received": 12, "lost": 0, "in_hand": 1, "oldest_in_hand_ms": 61_500, "heartbeat_lag_ms": null
+            })),
+            ..MemberStatus::default()
+        };
+        assert_eq!(
+            beside(&queue),
+            ["received 12, in hand 1, oldest in hand 1m1s"]
         );
     }
 
