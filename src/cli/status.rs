@@ -248,7 +248,7 @@ mod tests {
             replica: Some(0),
             ready: Some(true),
             restarts: Some(2),
-            last_exit: Some("exited with code 3".to_owned()),
+            last_exit: Some("exited with 3".to_owned()),
             last_exit_at: Some(when(3700.0)),
             ..member("app", "restarts when it ends")
         };
@@ -269,7 +269,7 @@ role portal: healthy, up 2h1m, pid 1, runner 0.1.0
 
 MEMBER  STATE           PID     FOR    RESTARTS  NEXT
 app/0   running, ready  123456  2d7h   2         restarts when it ends
-                                                 last: exited with code 3, 1h1m ago
+                                                 last: exited with 3, 1h1m ago
 index   waiting         -       400ms  -         run 13 begins in 600ms
                                                  12 runs, last success 400ms ago
 "

@@ -242,7 +242,7 @@ fn running(
     })
 }
 
-/// How the last process ended: "exited with code 3".
+/// How the last process ended: "exited with 3".
 pub fn last_end(service: &Service) -> String {
     match service.history.last.as_ref().map(|last| &last.how) {
         Some(LastEnd::Ended(ended)) => ended.to_string(),

@@ -66,8 +66,11 @@ impl Ended {
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Ended::Code(code) => write!(f, "exited with code {code}"),
-            Ended::Signal(signal) => write!(f, "was killed by signal {signal}"),
+            Ended::Code(code) => write!(f, "exited with {code}"),
+            Ended::Signal(signal) => {
+                let name = crate::signal::name(*signal);
+                write!(f, "was killed by {name} ({signal})")
+            }
             Ended::Lost => f.write_str("ended, and its exit status is lost"),
         }
     }

@@ -160,7 +160,7 @@ fn a_worker_that_eats_all_memory_is_replaced(portal: &Container<'_>) {
     // nginx hands the request on once, to every worker in turn: each that takes it is killed.
     let (status, _) = portal.get("/eat/600000000");
     assert!(status == 502 || status == 504, "{status}");
-    portal.wait_for(1, &["\"exited\"", "\"app\"", "killed by signal 9"]);
+    portal.wait_for(1, &["\"exited\"", "\"app\"", "killed by SIGKILL (9)"]);
     portal.wait_for(6, &["\"ready\"", "\"app\""]);
     let deadline = Instant::now() + PATIENCE;
     while portal.get("/health").0 != 200 {
@@ -185,7 +185,7 @@ fn requests_outlive_workers_restarts_and_the_stop() {
         .and_then(|line| line.split("(pid ").nth(1)?.split(')').next())
         .expect("it was started");
     portal.exec(&["sh", "-c", &format!("kill -KILL {worker}")]);
-    portal.wait_for(1, &["\"exited\"", "\"app\"", "killed by signal 9"]);
+    portal.wait_for(1, &["\"exited\"", "\"app\"", "killed by SIGKILL (9)"]);
     portal.wait_for(6, &["\"ready\"", "\"app\""]);
     let said = portal.exec(&["runner", "restart", "app"]);
     assert!(said.contains("app/4"), "{said}");

@@ -90,7 +90,7 @@ fn status_says_of_every_member_where_it_stands_and_what_comes_next() {
     );
     let running = place.start(&["run", "r"]);
     running.wait_event("run-failed");
-    wait_status(&place, &["1 run, last success", "exited with code 3"]);
+    wait_status(&place, &["1 run, last success", "exited with 3"]);
     let status = status(&place);
 
     let app = member(&status, "app", Some(1));
@@ -105,7 +105,7 @@ fn status_says_of_every_member_where_it_stands_and_what_comes_next() {
     let crash = member(&status, "crash", None);
     assert_eq!(crash["state"], "backoff");
     assert_eq!(crash["pid"], serde_json::Value::Null);
-    assert_eq!(crash["last_exit"], "exited with code 3");
+    assert_eq!(crash["last_exit"], "exited with 3");
     let next = crash["next"].as_str().unwrap_or_default();
     assert!(next.starts_with("restarts in "), "{next}");
 

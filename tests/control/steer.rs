@@ -100,7 +100,7 @@ fn a_replica_that_does_not_come_back_ends_the_restart() {
     assert_eq!(failed.code, Some(1));
     assert_eq!(
         failed.stderr,
-        "cannot restart `app`: app/0 did not come back: exited with code 3; left alone: app/1\n"
+        "cannot restart `app`: app/0 did not come back: exited with 3; left alone: app/1\n"
     );
     assert_eq!(pid(&place, "app", Some(1)), untouched);
     remove(&place, "broken");

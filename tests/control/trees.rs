@@ -30,7 +30,7 @@ fn a_daemon_that_left_its_group_is_killed_when_its_service_ends_and_restart_deci
         message,
         format!("left processes behind; killed pid {stray}")
     );
-    wait_status(&place, &["backoff", "exited with code 0", "restarts in "]);
+    wait_status(&place, &["backoff", "exited with 0", "restarts in "]);
     running.stop().expect(0, "SIGTERM");
 }
 

@@ -215,7 +215,7 @@ fn a_killed_worker_costs_nobody_else_an_answer() {
         kill(worker);
         let (exited, next) = portal.event(at, "exited", "app", Some(replica));
         assert!(
-            exited.message().contains("killed by signal 9"),
+            exited.message().contains("killed by SIGKILL (9)"),
             "{}",
             exited.message()
         );

@@ -116,7 +116,7 @@ fn a_crash_is_unhealthy_unless_another_serves_and_a_storm_always_is() {
     let crashed = after(&[&spawned(7)[..], &[crash(7)]].concat());
     let alone = said(&spec, &[(&crashed, None)], at(2000));
     assert!(
-        alone.starts_with("unhealthy\napp/0 exited with code 3; restart 1 in a row comes in "),
+        alone.starts_with("unhealthy\napp/0 exited with 3; restart 1 in a row comes in "),
         "{alone}"
     );
     let beside = said(&spec, &[(&running, None), (&crashed, None)], at(2000));
@@ -140,7 +140,7 @@ fn a_crash_is_unhealthy_unless_another_serves_and_a_storm_always_is() {
     let text = said(&spec, &[(&running, None), (&storm, None)], born + at(100));
     assert_eq!(
         text,
-        "unhealthy\napp/1 has been restarted 5 times in a row; the last process exited with code 3"
+        "unhealthy\napp/1 has been restarted 5 times in a row; the last process exited with 3"
     );
     let calm = said(&spec, &[(&storm, None)], born + at(10_000));
     assert_eq!(calm, "healthy");

@@ -294,12 +294,12 @@ fn the_cause_of_an_end_against_restart() {
     #[rustfmt::skip]
     assert_eq!(table, [
         // cause                        always    on-failure                                   never
-        "code 0: backoff | succeeded, exited with code 0 (exit 1) | succeeded, exited with code 0 (exit 1) |",
-        "code 3, a success code here: backoff | succeeded, exited with code 3 (exit 3) | succeeded, exited with code 3 (exit 3) |",
-        "code 1: backoff | backoff | failed, exited with code 1 (exit 1) |",
-        "signal 15, not ours: backoff | backoff | failed, was killed by signal 15 (exit 143) |",
+        "code 0: backoff | succeeded, exited with 0 (exit 1) | succeeded, exited with 0 (exit 1) |",
+        "code 3, a success code here: backoff | succeeded, exited with 3 (exit 3) | succeeded, exited with 3 (exit 3) |",
+        "code 1: backoff | backoff | failed, exited with 1 (exit 1) |",
+        "signal 15, not ours: backoff | backoff | failed, was killed by SIGTERM (15) (exit 143) |",
         "status lost: backoff | backoff | failed, ended, and its exit status is lost (exit 70) |",
-        "liveness, then code 0: backoff | backoff | failed by liveness, exited with code 0 (exit 1) |",
+        "liveness, then code 0: backoff | backoff | failed by liveness, exited with 0 (exit 1) |",
         "not started: backoff | backoff | failed, not started (exit 127) |",
     ]);
 }
@@ -368,7 +368,7 @@ fn a_service_gives_up_when_its_restarts_are_used_up_within_the_window() {
     };
     assert_eq!(
         life(30_000).as_deref(),
-        Some("32000: failed, exited with code 9 (exit 9): stop probes, kill group 3, tell the end")
+        Some("32000: failed, exited with 9 (exit 9): stop probes, kill group 3, tell the end")
     );
     assert_eq!(
         life(60_000).as_deref(),
@@ -408,7 +408,7 @@ fn an_operators_restart_spends_no_budget() {
             "5100: killing to restart: kill group 1",
             "5101: starting: kill group 1, spawn",
             "5102: running 2: start probes",
-            "5200: failed, exited with code 4 (exit 4): stop probes, kill group 2, tell the end",
+            "5200: failed, exited with 4 (exit 4): stop probes, kill group 2, tell the end",
             "9000: starting: spawn",
             "9001: running 3: start probes",
         ]
@@ -443,8 +443,8 @@ fn a_stop_drains_signals_and_kills_inside_the_roles_deadline() {
             "1000: draining until 3 s, 6 s: stop probes, timer at 3 s",
             "3000: stopping to end, kill at 6 s: signal 3 to 1, timer at 6 s",
             "6000: killing, overrun: kill group 1",
-            "6001: overran, exited with code 0 (exit 124): kill group 1, tell the end",
-            "6002: overran, exited with code 0 (exit 124): ",
+            "6001: overran, exited with 0 (exit 124): kill group 1, tell the end",
+            "6002: overran, exited with 0 (exit 124): ",
         ]
     );
 }

@@ -21,7 +21,7 @@ pub struct View {
     pub restarts: u32,
     /// Restarts in a row with no stable run between them: more than a few are a restart storm.
     pub streak: u32,
-    /// "exited with code 3", "cannot start …"; `None` before the first end.
+    /// "exited with 3", "cannot start …"; `None` before the first end.
     pub last_exit: Option<String>,
     /// When that was.
     pub last_exit_at: Option<Moment>,
@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(view.restarts, 1);
         assert_eq!(view.pid, None);
         assert_eq!(view.since, at(4_905));
-        assert_eq!(view.last_exit.as_deref(), Some("was killed by signal 9"));
+        assert_eq!(view.last_exit.as_deref(), Some("was killed by SIGKILL (9)"));
         assert_eq!(service.history.first_ready, Some(at(400)));
     }
 }
