@@ -108,29 +108,11 @@ pub async fn serve(
     shutdown: Shutdown,
     bound: impl FnOnce(SocketAddr),
 ) -> Result<(), RunError> {
-    let mut broker = Broker::new(Options {
-        region: config.region.clone(),
-        account: config.account.clone(),
-        stale: config.stale,
-        on_use: config.on_use,
-        in_flight_limit: config.in_flight_limit,
-        // The standard library's own randomness, which comes from the system.
-        seed: RandomState::new().hash_one(0),
-    });
-    let journal = match &config.journal {
-        Some(path) => {
-            let opened = journal::open(path, |record| broker.apply(record))?;
-            Some(Journal::start(opened, config.compact_at)?)
-        }
-        None => None,
-    };
     let cannot = |error: std::io::Error| {
-        RunError::new(
-            Exit::UNAVAILABLE,
-            format!("cannot listen on {}", config.listen),
-            error.to_string(),
-        )
+        let doing = format!("cannot listen on {}", config.listen);
+        RunError::new(Exit::UNAVAILABLE, doing, crate::sys::reason(&error))
     };
+    let (broker, journal) = opened(&config)?;
     let listener = TcpListener::bind(config.listen).await.map_err(cannot)?;
     let address = listener.local_addr().map_err(cannot)?;
     let failed = journal.as_ref().map(Journal::waiter);
@@ -164,4 +146,23 @@ pub async fn serve(
         let _ = tokio::time::timeout(LAST_WRITE, journal.close()).await;
     }
     ended
+}
+
+/// The queues as the journal has them, and the journal.
+fn opened(config: &Config) -> Result<(Broker, Option<Journal>), RunError> {
+    let mut broker = Broker::new(Options {
+        region: config.region.clone(),
+        account: config.account.clone(),
+        stale: config.stale,
+        on_use: config.on_use,
+        in_flight_limit: config.in_flight_limit,
+        // The standard library's own randomness, which comes from the system.
+        seed: RandomState::new().hash_one(0),
+    });
+    let Some(path) = &config.journal else {
+        return Ok((broker, None));
+    };
+    let opened = journal::open(path, |record| broker.apply(record))?;
+    let journal = Journal::start(opened, config.compact_at)?;
+    Ok((broker, Some(journal)))
 }

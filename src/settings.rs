@@ -164,89 +164,84 @@ pub fn resolve(
     for name in graph.order(&wanted) {
         let key = &settings.keys[&name];
         let Some(kind) = key.kind() else { continue };
-        let given = match kind {
-            Kind::Value(_) => Given::Nothing,
-            Kind::Required | Kind::Default(_) => given(&name, layers, &merged),
+        let value = match kind {
+            Kind::Value(_) => None,
+            Kind::Required | Kind::Default(_) => match given(&name, layers, &merged) {
+                Given::Nothing => None,
+                Given::Text(value, origin) => Some(Ok((value, origin))),
+                Given::Nested(found, origin) => Some(Err(Problem::NotText {
+                    name: name.clone(),
+                    found,
+                    origin: origin.to_string(),
+                })),
+            },
         };
-        let (value, origin) = match (given, kind) {
-            (Given::Nested(found, origin), _) => {
-                let origin = origin.to_string();
-                problems.push(Problem::NotText {
-                    name: name.clone(),
-                    found,
-                    origin,
-                });
-                failed.insert(name);
-                continue;
-            }
-            (Given::Text(value, _), Kind::Required) if value.is_empty() => {
-                let found = Some("its value is empty".to_owned());
-                let description = key.description.clone();
-                problems.push(Problem::Missing {
-                    name: name.clone(),
-                    description,
-                    found,
-                });
-                failed.insert(name);
-                continue;
-            }
-            (Given::Text(value, origin), _) => (value, origin),
-            (Given::Nothing, Kind::Required) => {
-                let found = placeholder(&name, layers);
-                let description = key.description.clone();
-                problems.push(Problem::Missing {
-                    name: name.clone(),
-                    description,
-                    found,
-                });
-                failed.insert(name);
-                continue;
-            }
-            (Given::Nothing, Kind::Default(text) | Kind::Value(text)) => {
-                if graph.needs(&name).iter().any(|need| failed.contains(need)) {
-                    failed.insert(name);
-                    continue;
-                }
-                let origin = match kind {
-                    Kind::Value(_) => Origin::Derived,
-                    Kind::Required | Kind::Default(_) => Origin::Default,
-                };
-                match text.template.render(&|name| resolved.item(name)) {
-                    Ok(value) => (value, origin),
-                    Err(fault) => {
-                        problems.push(Problem::Expression {
-                            name: name.clone(),
-                            fault,
-                        });
-                        failed.insert(name);
-                        continue;
-                    }
-                }
-            }
+        let missing = |found| Problem::Missing {
+            name: name.clone(),
+            description: key.description.clone(),
+            found,
         };
-        let tainted = graph.is_tainted(&name);
-        let masked = key.secret != Some(false)
-            && (tainted
-                || origin.is_secret()
-                || graph.needs(&name).iter().any(|need| {
-                    matches!(origin, Origin::Derived | Origin::Default)
-                        && resolved.get(need).is_some_and(|setting| setting.masked)
-                }));
-        let overrode = match kind {
-            Kind::Value(_) => Vec::new(),
-            Kind::Required | Kind::Default(_) => overrode(&name, layers, &origin),
+        let needs_failed = || graph.needs(&name).iter().any(|need| failed.contains(need));
+        let value = match (value, kind) {
+            (Some(Ok((value, _))), Kind::Required) if value.is_empty() => {
+                Err(missing(Some("its value is empty".to_owned())))
+            }
+            (Some(value), _) => value,
+            (None, Kind::Required) => Err(missing(placeholder(&name, layers))),
+            (None, Kind::Default(_) | Kind::Value(_)) if needs_failed() => {
+                failed.insert(name);
+                continue;
+            }
+            (None, Kind::Default(text)) => rendered(&name, text, &resolved, Origin::Default),
+            (None, Kind::Value(text)) => rendered(&name, text, &resolved, Origin::Derived),
+        };
+        let (value, origin) = match value {
+            Ok(found) => found,
+            Err(problem) => {
+                problems.push(problem);
+                failed.insert(name);
+                continue;
+            }
         };
         let setting = Setting {
+            tainted: graph.is_tainted(&name),
+            masked: key.secret != Some(false) && is_masked(&name, graph, &origin, &resolved),
+            overrode: match kind {
+                Kind::Value(_) => Vec::new(),
+                Kind::Required | Kind::Default(_) => overrode(&name, layers, &origin),
+            },
             value,
             origin,
-            overrode,
-            tainted,
-            masked,
         };
         resolved.settings.insert(name, setting);
     }
     problems.extend(assertions(settings, &resolved));
     (resolved, problems)
+}
+
+/// A setting's own text with what it names.
+fn rendered(
+    name: &str,
+    text: &Text,
+    resolved: &Resolved,
+    origin: Origin,
+) -> Result<(Secret, Origin), Problem> {
+    let value = text.template.render(&|name| resolved.item(name));
+    value.map(|value| (value, origin)).map_err(|fault| {
+        let name = name.to_owned();
+        Problem::Expression { name, fault }
+    })
+}
+
+/// Whether a value is not to be shown: it is a secret, comes from the secret source, or is made of such a one.
+fn is_masked(name: &str, graph: &Graph, origin: &Origin, resolved: &Resolved) -> bool {
+    let is_made_of_masked = || {
+        let mut needs = graph.needs(name).iter();
+        needs.any(|need| resolved.get(need).is_some_and(|setting| setting.masked))
+    };
+    graph.is_tainted(name)
+        || origin.is_secret()
+        || (matches!(origin, Origin::Derived | Origin::Default) && is_made_of_masked())
 }
 
 enum Given {

@@ -459,10 +459,8 @@ const LONG: &[(&str, &str)] = &[
     ("engine/event.rs", "line"),
     ("engine/event.rs", "fact_line"),
     ("engine/poll/fact.rs", "line"),
-    ("engine/poll.rs", "run"),
     ("sys/queue.rs", "of"),
     ("sys/queue/refusal.rs", "refused"),
-    ("queue_server.rs", "serve"),
     ("roles/allow.rs", "apply"),
     ("roles/allow.rs", "read"),
     ("roles/check/settings.rs", "declarations"),
@@ -473,7 +471,6 @@ const LONG: &[(&str, &str)] = &[
     ("roles/check/dependencies.rs", "dependency_fits"),
     ("roles/check/members.rs", "check_queue"),
     ("roles/check/stop.rs", "check"),
-    ("settings.rs", "resolve"),
 ];
 
 #[test]

@@ -113,46 +113,21 @@ pub async fn run(
     let Some((queue, dead_letter)) = receive::open(spec, cx, progress, &tell).await? else {
         return Ok(());
     };
-    let schema = schema(spec, member)?;
-    let protection = Protection::new(spec.task_protection, &cx.world, tell.clone())?;
     let mut doors = JoinSet::new();
     if let Some(api) = &spec.api {
         let api = api::Api::open(spec, api, queue.clone(), cx, &tell).await?;
         doors.spawn_local(api.serve(cx.shutdown.clone()));
     }
-    let handler = Handler::start(spec, member, cx, &tell)?;
-    let desk = Desk::new(
-        queue.clone(),
-        spec.visibility_timeout.0,
-        progress.clone(),
-        tell.clone(),
-    );
-    let poll = Rc::new(Poll {
-        spec: spec.clone(),
-        cx: cx.clone(),
-        queue,
-        dead_letter,
-        schema,
-        retries: spec.backoff.as_ref().map_or(RETRIES, steps::backoff),
-        handler,
-        desk: desk.clone(),
-        protection: protection.clone(),
-        progress: progress.clone(),
-        room: std::sync::Arc::new(Semaphore::new(spec.concurrency.0 as usize)),
-        dice: RefCell::new(Dice::new(steps::seed())),
-        broken: RefCell::default(),
-        breaks: Notify::new(),
-        tell,
-    });
+    let poll = Rc::new(Poll::ready(member, spec, cx, progress, queue, dead_letter)?);
     let mut chores = JoinSet::new();
-    chores.spawn_local(desk.clone().keep());
-    chores.spawn_local(desk.clear());
-    chores.spawn_local(protection.clone().renew());
+    chores.spawn_local(poll.desk.clone().keep());
+    chores.spawn_local(poll.desk.clone().clear());
+    chores.spawn_local(poll.protection.clone().renew());
     let mut messages = JoinSet::new();
     poll.clone().receive_until_stop(&mut messages).await;
     poll.clone().finish(&mut messages).await;
     // A task that stops is in nobody's way; the agent need not be waited for.
-    let _ = tokio::time::timeout(Duration::from_millis(500), protection.release()).await;
+    let _ = tokio::time::timeout(Duration::from_millis(500), poll.protection.release()).await;
     // Who adds tasks at this moment is answered.
     tokio::select! {
         () = drain(&mut doors) => {}
@@ -202,6 +177,36 @@ pub fn wanted(name: &str, spec: &spec::Queue, cx: &Cx) -> Result<Wanted, RunErro
 }
 
 impl Poll {
+    /// Everything ready for the first message; workers begin to start.
+    fn ready(
+        member: &str,
+        spec: &spec::Queue,
+        cx: &Cx,
+        progress: &Rc<RefCell<Progress>>,
+        queue: Queue,
+        dead_letter: Option<Queue>,
+    ) -> Result<Self, RunError> {
+        let tell = teller(member, cx);
+        let visibility = spec.visibility_timeout.0;
+        Ok(Self {
+            schema: schema(spec, member)?,
+            protection: Protection::new(spec.task_protection, &cx.world, tell.clone())?,
+            handler: Handler::start(spec, member, cx, &tell)?,
+            desk: Desk::new(queue.clone(), visibility, progress.clone(), tell.clone()),
+            spec: spec.clone(),
+            cx: cx.clone(),
+            queue,
+            dead_letter,
+            retries: spec.backoff.as_ref().map_or(RETRIES, steps::backoff),
+            progress: progress.clone(),
+            room: std::sync::Arc::new(Semaphore::new(spec.concurrency.0 as usize)),
+            dice: RefCell::new(Dice::new(steps::seed())),
+            broken: RefCell::default(),
+            breaks: Notify::new(),
+            tell,
+        })
+    }
+
     /// The handler is not there: the role ends, and what is in hand is given back.
     fn give_up(&self, error: RunError) {
         self.broken.borrow_mut().get_or_insert(error);
