@@ -15,7 +15,7 @@ use crate::secret::Secret;
 use crate::template::{Fault, Item};
 use graph::Graph;
 use layers::{Layer, Origin};
-use spec::{Kind, Level, Settings};
+use spec::{Key, Kind, Level, Settings};
 
 /// A setting with its value.
 #[derive(Debug, Clone)]
@@ -164,36 +164,21 @@ pub fn resolve(
     for name in graph.order(&wanted) {
         let key = &settings.keys[&name];
         let Some(kind) = key.kind() else { continue };
-        let value = match kind {
-            Kind::Value(_) => None,
-            Kind::Required | Kind::Default(_) => match given(&name, layers, &merged) {
-                Given::Nothing => None,
-                Given::Text(value, origin) => Some(Ok((value, origin))),
-                Given::Nested(found, origin) => Some(Err(Problem::NotText {
-                    name: name.clone(),
-                    found,
-                    origin: origin.to_string(),
-                })),
-            },
-        };
-        let missing = |found| Problem::Missing {
-            name: name.clone(),
-            description: key.description.clone(),
-            found,
-        };
-        let needs_failed = || graph.needs(&name).iter().any(|need| failed.contains(need));
-        let value = match (value, kind) {
-            (Some(Ok((value, _))), Kind::Required) if value.is_empty() => {
-                Err(missing(Some("its value is empty".to_owned())))
+        let value = match (from_sources(&name, key, kind, layers, &merged), kind) {
+            (Ok(None), Kind::Default(text) | Kind::Value(text)) => {
+                if graph.needs(&name).iter().any(|need| failed.contains(need)) {
+                    failed.insert(name);
+                    continue;
+                }
+                let origin = match kind {
+                    Kind::Value(_) => Origin::Derived,
+                    Kind::Required | Kind::Default(_) => Origin::Default,
+                };
+                rendered(&name, text, &resolved, origin)
             }
-            (Some(value), _) => value,
-            (None, Kind::Required) => Err(missing(placeholder(&name, layers))),
-            (None, Kind::Default(_) | Kind::Value(_)) if needs_failed() => {
-                failed.insert(name);
-                continue;
-            }
-            (None, Kind::Default(text)) => rendered(&name, text, &resolved, Origin::Default),
-            (None, Kind::Value(text)) => rendered(&name, text, &resolved, Origin::Derived),
+            (Ok(None), Kind::Required) => Err(missing(&name, key, placeholder(&name, layers))),
+            (Ok(Some(found)), _) => Ok(found),
+            (Err(problem), _) => Err(problem),
         };
         let (value, origin) = match value {
             Ok(found) => found,
@@ -217,6 +202,39 @@ pub fn resolve(
     }
     problems.extend(assertions(settings, &resolved));
     (resolved, problems)
+}
+
+/// What the sources have for a setting; none where they have nothing that counts.
+fn from_sources(
+    name: &str,
+    key: &Key,
+    kind: Kind<'_>,
+    layers: &[Layer],
+    merged: &BTreeMap<String, layers::Merged>,
+) -> Result<Option<(Secret, Origin)>, Problem> {
+    if matches!(kind, Kind::Value(_)) {
+        return Ok(None);
+    }
+    match given(name, layers, merged) {
+        Given::Nothing => Ok(None),
+        Given::Text(value, _) if value.is_empty() && matches!(kind, Kind::Required) => {
+            Err(missing(name, key, Some("its value is empty".to_owned())))
+        }
+        Given::Text(value, origin) => Ok(Some((value, origin))),
+        Given::Nested(found, origin) => Err(Problem::NotText {
+            name: name.to_owned(),
+            found,
+            origin: origin.to_string(),
+        }),
+    }
+}
+
+fn missing(name: &str, key: &Key, found: Option<String>) -> Problem {
+    Problem::Missing {
+        name: name.to_owned(),
+        description: key.description.clone(),
+        found,
+    }
 }
 
 /// A setting's own text with what it names.
