@@ -292,7 +292,10 @@ fn fact_line(fact: &Fact) -> (Level, &'static str, String) {
         Fact::Started { pid } => (Info, "started", format!("started (pid {pid})")),
         Fact::NotStarted { error } => (Error, "not-started", error.to_string()),
         Fact::Ready { pid } => (Info, "ready", format!("ready (pid {pid})")),
-        Fact::Unready { pid } => (Warn, "unready", format!("no longer ready (pid {pid})")),
+        Fact::Unready { pid, was_ready } => {
+            let since = if *was_ready { "no longer" } else { "still not" };
+            (Warn, "unready", format!("{since} ready (pid {pid})"))
+        }
         Fact::LivenessFailed { pid } => (
             Warn,
             "liveness-failed",

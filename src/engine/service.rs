@@ -295,8 +295,8 @@ pub enum Fact {
     NotStarted { error: RunError },
     /// The readiness probe succeeded after it had not.
     Ready { pid: Pid },
-    /// The readiness probe fails after it had not.
-    Unready { pid: Pid },
+    /// The readiness probe fails as often as it may: after it had not, or since the start.
+    Unready { pid: Pid, was_ready: bool },
     /// The liveness probe failed: the process is stopped.
     LivenessFailed { pid: Pid },
     /// The main process ended; `asked` when we had stopped it.

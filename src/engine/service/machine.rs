@@ -178,7 +178,8 @@ impl Turn<'_> {
             }
             Event::Unready { pid } if pid == own => {
                 if ready != Ready::No {
-                    self.report(Fact::Unready { pid });
+                    let was_ready = ready == Ready::Yes;
+                    self.report(Fact::Unready { pid, was_ready });
                 }
                 let ready = Ready::No;
                 State::Running { process, ready }
