@@ -5,6 +5,8 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub mod moto;
+#[path = "../../src/sys/scripted.rs"]
+pub mod scripted;
 pub mod server;
 
 use std::fs;

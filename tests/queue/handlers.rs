@@ -1,6 +1,6 @@
 //! What becomes of a message by what its handler says.
 
-use crate::scripted;
+use crate::common::scripted;
 use crate::stage::{Folder, Queue, Runner, Server, program, roles};
 
 #[tokio::test]

@@ -37,6 +37,4 @@ mod ingester;
 mod kill;
 mod moto;
 mod protection;
-#[path = "../../src/sys/scripted.rs"]
-mod scripted;
 mod stage;

@@ -1,6 +1,6 @@
 //! ECS task protection, with a stand-in for the agent.
 
-use crate::scripted::{Act, Endpoint};
+use crate::common::scripted::{Act, Endpoint};
 use crate::stage::{Folder, Queue, Runner, Server, roles};
 
 const GRANTED: &str = r#"{"protection": {"ProtectionEnabled": true, "TaskArn": "x"}}"#;

@@ -63,7 +63,7 @@ fn the_status_decides() {
 
 #[test]
 fn a_redirect_is_an_answer_and_not_followed() {
-    let redirect = Act::Answer(302, "location: /elsewhere\r\n", String::new());
+    let redirect = answer(302, "").header("location", "/elsewhere");
     let server = Server::new([redirect]);
     http(&format!("url: {}", server.url("/")))
         .play()
