@@ -37,7 +37,12 @@ pub fn validate(global: &Global, options: &Validate) -> Exit {
         return Exit::FAILED;
     }
     if options.format == Findings::Text && found.is_empty() {
-        print(&format!("{} is clean\n", global.config.display()));
+        let config = global.config.display();
+        print(&match options.gac.as_deref() {
+            None => format!("{config} is clean\n"),
+            Some("-") => format!("{config} and the GAC on stdin are clean\n"),
+            Some(gac) => format!("{config} and {gac} are clean\n"),
+        });
     }
     Exit::OK
 }
