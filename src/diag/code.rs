@@ -47,7 +47,7 @@ codes! {
     BadValue "bad-value" Error "A value of the right type that cannot be used.";
     BadName "bad-name" Error "A name with characters that a name cannot have.";
     BadDuration "bad-duration" Error "A duration without a unit, or not a duration.";
-    BadMode "bad-mode" Error "A file mode that is not a quoted octal string.";
+    BadMode "bad-mode" Error "A file mode that is not an octal text, such as \"0600\".";
     UnknownSignal "unknown-signal" Error "A signal that does not exist.";
     StepKind "step-kind" Error "A step with no kind, or with two.";
     SettingKind "setting-kind" Error "A setting that is not exactly one of required, default or value.";
@@ -70,12 +70,14 @@ codes! {
     EcsSize "ecs-size" Error "A task size that Fargate does not have.";
     LoopTimeout "loop-timeout" Warning "A loop whose run may take longer than its beat.";
     QueueWait "queue-wait" Warning "A receive that may outlast the stop's budget.";
+    NoShell "no-shell" Warning "A shell's operator in a command, which no shell reads.";
     ShellInjection "shell-injection" Warning "A setting that becomes a part of a shell script.";
     TemplateMissing "template-missing" Error "A template that cannot be read.";
     IniPlace "ini-place" Error "An expression where an ini value cannot be escaped.";
     DuplicateDestination "duplicate-destination" Error "Two steps that write one file.";
     MessageSchema "message-schema" Error "A message schema that is not a JSON Schema.";
     NoDeadLetter "no-dead-letter" Warning "A handler that can reject, and no queue to put rejects in.";
+    FifoMismatch "fifo-mismatch" Error "A dead-letter queue of another kind than its queue: FIFO and standard.";
     BadTarget "bad-target" Error "A URL or an address that cannot be.";
     CommandMissing "command-missing" Error "A program that is not found, with `--check-commands`.";
     ConstantCondition "constant-condition" Warning "A condition that is always true or always false.";

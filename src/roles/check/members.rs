@@ -10,7 +10,7 @@ use crate::roles::shape::meant;
 use crate::roles::spec::{Handler, Loop, Probe, Queue, Role};
 use crate::roles::tree::{Key, Node, Value};
 use crate::steps::{Kind, Step};
-use crate::target::Target;
+use crate::target::{Target, TargetError, redact};
 
 /// The longest that SQS hides a message, counted from its receive.
 const SQS_LIMIT: Duration = Duration::from_secs(12 * 3600);
@@ -30,7 +30,8 @@ pub fn check(cx: &mut Cx<'_>) {
             let path = ["roles", name, "services", member];
             for (key, probe) in [("readiness", &spec.readiness), ("liveness", &spec.liveness)] {
                 if let Some(probe) = probe {
-                    check_probe(cx, &[&path[..], &[key]].concat(), probe);
+                    let port = spec.port.is_some();
+                    check_probe(cx, &[&path[..], &[key]].concat(), probe, port);
                 }
             }
             if spec.backoff.factor.0 < 1.0 {
@@ -92,37 +93,41 @@ fn excluded(cx: &mut Cx<'_>, path: &[&str], what: &str, keys: [&str; 2], help: S
 }
 
 /// A URL or address without expressions must be one.
-fn check_target(
-    cx: &mut Cx<'_>,
-    text: &Text,
-    parse: fn(&str) -> Result<Target, crate::target::TargetError>,
-) {
+fn check_target(cx: &mut Cx<'_>, text: &Text, parse: ParseTarget) {
+    if let Some(diagnostic) = wrong_target(text, parse) {
+        cx.diagnostics.push(diagnostic);
+    }
+}
+
+type ParseTarget = fn(&str) -> Result<Target, TargetError>;
+
+fn wrong_target(text: &Text, parse: ParseTarget) -> Option<Diagnostic> {
     if text.is_stand_in() {
-        return;
+        return None;
     }
     // The host and the scheme can be judged where only later parts have expressions: a number stands for them.
+    let numbers = || {
+        let mut names = text.template.names();
+        names.all(|(name, _)| matches!(name, "port" | "replica"))
+    };
     let standing = match text.literal() {
         Some(literal) => literal.to_owned(),
-        None if text.template.literal_start().is_empty() => return,
-        None => match text
-            .template
-            .render(&|_| Some(crate::template::Item::Number(1)))
-        {
-            Ok(text) => text.expose().to_owned(),
-            Err(_) => return,
-        },
+        None if text.template.literal_start().is_empty() && !numbers() => return None,
+        None => {
+            let number = |_: &str| Some(crate::template::Item::Number(1));
+            text.template.render(&number).ok()?.expose().to_owned()
+        }
     };
-    if let Err(error) = parse(&standing) {
-        let message = match text.literal() {
-            Some(_) => error.message,
-            None => error.message.replace(
-                &crate::target::redact(&standing),
-                &crate::target::redact(&text.raw),
-            ),
-        };
-        cx.diagnostics
-            .push(Diagnostic::new(Code::BadTarget, text.place.clone(), message).help(error.help));
-    }
+    let error = parse(&standing).err()?;
+    let message = match text.literal() {
+        Some(_) => error.message,
+        None => error.message.replacen(
+            &format!("`{}`", redact(&standing)),
+            &format!("`{}`", redact(&text.raw)),
+            1,
+        ),
+    };
+    Some(Diagnostic::new(Code::BadTarget, text.place.clone(), message).help(error.help))
 }
 
 fn check_step(cx: &mut Cx<'_>, path: &[&str], step: &Step) {
@@ -153,13 +158,26 @@ fn check_step(cx: &mut Cx<'_>, path: &[&str], step: &Step) {
     }
 }
 
-fn check_probe(cx: &mut Cx<'_>, path: &[&str], probe: &Probe) {
+/// `port`: whether the service has one, which its probes most often mean.
+fn check_probe(cx: &mut Cx<'_>, path: &[&str], probe: &Probe, port: bool) {
+    const OWN: &str = "127.0.0.1:${port}";
     exactly_one(cx, path, "a probe", &["http", "tcp", "exec"]);
-    if let Some(text) = &probe.http {
-        check_target(cx, text, Target::parse_http);
+    if let Some(text) = &probe.http
+        && let Some(mut diagnostic) = wrong_target(text, Target::parse_http)
+    {
+        let shown = redact(&text.raw);
+        if port && shown.starts_with('/') && !shown.starts_with("//") {
+            diagnostic.help = Some(format!("write http://{OWN}{shown}"));
+        }
+        cx.diagnostics.push(diagnostic);
     }
-    if let Some(text) = &probe.tcp {
-        check_target(cx, text, Target::parse_tcp);
+    if let Some(text) = &probe.tcp
+        && let Some(mut diagnostic) = wrong_target(text, Target::parse_tcp)
+    {
+        if port {
+            diagnostic.help = Some(format!("write {OWN}"));
+        }
+        cx.diagnostics.push(diagnostic);
     }
 }
 
@@ -264,6 +282,9 @@ fn check_queue(cx: &mut Cx<'_>, path: &[&str], spec: &Queue) {
                 .related(queue, "the queue"),
         );
     }
+    if let Some(dead) = &spec.dead_letter {
+        kinds_agree(cx, &spec.queue, dead);
+    }
     if cx.roles.tree.at(&dead_letter).is_none() {
         let place = cx.roles.place(path);
         let message =
@@ -273,6 +294,37 @@ fn check_queue(cx: &mut Cx<'_>, path: &[&str], spec: &Queue) {
                 "without one a rejected message is retried until the queue's own policy acts",
             ),
         );
+    }
+}
+
+/// SQS demands that the dead-letter queue of a FIFO queue is FIFO, and that of a standard queue standard.
+fn kinds_agree(cx: &mut Cx<'_>, queue: &Text, dead: &Text) {
+    let (message, help) = match (is_fifo(queue), is_fifo(dead)) {
+        (Some(true), Some(false)) => (
+            "the queue is FIFO and its dead-letter queue is not",
+            "SQS demands one of its own kind: a name that ends in `.fifo`",
+        ),
+        (Some(false), Some(true)) => (
+            "the dead-letter queue is FIFO and the queue is not",
+            "SQS demands one of its own kind: a name that does not end in `.fifo`",
+        ),
+        _ => return,
+    };
+    cx.diagnostics.push(
+        Diagnostic::new(Code::FifoMismatch, dead.place.clone(), message)
+            .related(queue.place.clone(), "the queue")
+            .help(help),
+    );
+}
+
+/// Whether a queue's name or URL ends in `.fifo`; none where an expression decides that.
+fn is_fifo(text: &Text) -> Option<bool> {
+    const ENDING: &str = ".fifo";
+    let end = text.template.literal_end();
+    match text.literal() {
+        _ if text.is_stand_in() => None,
+        None if !end.ends_with(ENDING) && ENDING.ends_with(end) => None,
+        _ => Some(end.ends_with(ENDING)),
     }
 }
 
