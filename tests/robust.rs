@@ -45,6 +45,16 @@ fn validate(text: &str) -> Diagnostics {
             .collect();
         check::check(&roles, &templates, check::Depth::Whole, &mut found);
         check::commands::check(&roles, &[], |_, _| false, &mut found);
+        let services = roles
+            .file
+            .roles
+            .values()
+            .flat_map(|role| role.services.values());
+        let listed = services.flat_map(|service| &service.listed_in);
+        let listed: Templates = listed
+            .map(|file| (file.raw.clone(), Ok(source.clone())))
+            .collect();
+        check::listed::check(&roles, &listed, &mut found);
         allow::apply(&source, templates.values().flatten(), true, &mut found);
         for role in roles.role_names() {
             let _ = runner::plan::Plan::of(&roles, role, &templates);
@@ -147,6 +157,8 @@ const PIECES: &[&str] = &[
     "...\n",
     "depends_on",
     "replicas: 4294967295",
+    "listed_in: [a]",
+    "127.0.0.1:1",
     "port: 65535",
     "file:",
 ];

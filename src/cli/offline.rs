@@ -89,7 +89,7 @@ fn answer(work: impl FnOnce() -> Result<(), Exit>) -> Exit {
 
 /// The plan of one role, or of each; what is wrong has been said.
 fn plans(config: &Path, role: Option<&str>) -> Result<Vec<Plan>, Exit> {
-    let loaded = load::load(config, Depth::Whole);
+    let loaded = load::load(config, Depth::Plan);
     let usable = loaded
         .roles
         .as_ref()
@@ -125,7 +125,7 @@ pub fn schema(global: &Global, options: &Schema) -> Exit {
         print(&pretty(&of_roles()));
         return Exit::OK;
     }
-    let loaded = load::load(&global.config, Depth::Whole);
+    let loaded = load::load(&global.config, Depth::Plan);
     match &loaded.roles {
         Some(roles) if !loaded.diagnostics.has_errors() => {
             print(&pretty(&of_gac(roles)));

@@ -66,6 +66,8 @@ codes! {
     DependencyNeverMet "dependency-never-met" Error "A dependency that the other member can never meet.";
     ReadinessMissing "readiness-missing" Error "A dependency on readiness of a service that has no readiness.";
     PortClash "port-clash" Error "Two replicas or services on one port.";
+    PortUnlisted "port-unlisted" Error "A replica's port that a file of `listed_in` does not list.";
+    PortUnused "port-unused" Error "A port that a file of `listed_in` lists and no replica has.";
     StopBudget "stop-budget" Error "A stop that cannot fit its budget or the platform's.";
     EcsSize "ecs-size" Error "A task size that Fargate does not have.";
     LoopTimeout "loop-timeout" Warning "A loop whose run may take longer than its beat.";

@@ -6,6 +6,7 @@
 pub mod commands;
 mod dependencies;
 mod expressions;
+pub mod listed;
 mod members;
 mod names;
 mod platform;
@@ -40,12 +41,14 @@ impl Cx<'_> {
 }
 
 /// How much is checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Depth {
-    /// Everything.
-    Whole,
     /// What a role could be hurt by without its own parts noticing: the schemas of messages are left out.
     Run,
+    /// Everything but files that no role reads by itself, those of `listed_in`: an image may have them elsewhere.
+    Plan,
+    /// Everything.
+    Whole,
 }
 
 /// Adds everything that is wrong in `roles` and its templates.
@@ -63,7 +66,7 @@ pub fn check(roles: &Roles, templates: &Templates, depth: Depth, diagnostics: &m
     expressions::check(&mut cx);
     templates::check(&mut cx);
     members::check(&mut cx);
-    if depth == Depth::Whole {
+    if depth >= Depth::Plan {
         members::schemas(&mut cx);
     }
     dependencies::check(&mut cx);
