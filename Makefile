@@ -37,12 +37,10 @@ fuzz: ## fuzz what reads people's texts, FUZZ_SECONDS (60) for each target
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo "cargo-fuzz is missing: cargo install cargo-fuzz" >&2; exit 1; }
 	cp Cargo.lock fuzz/Cargo.lock
 	mkdir -p fuzz/corpus/roles fuzz/corpus/expression fuzz/corpus/template
-	cp roles.yaml tests/roles/ok/*.yaml tests/roles/err/*.yaml fuzz/corpus/roles
-	cp ini-templates/* tests/roles/ok/templates/* tests/roles/err/templates/* fuzz/corpus/template
-	grep -ohE '\$$\{[^}]+\}' roles.yaml | sort -u | split -l 1 - fuzz/corpus/expression/shipped-
 	for target in roles expression template; do \
-	    $(CARGO) fuzz run --sanitizer none $$target -- -dict=fuzz/words.dict -max_total_time=$(FUZZ_SECONDS) \
-	        -timeout=10 -rss_limit_mb=1024 -max_len=8192 || exit 1; \
+	    $(CARGO) fuzz run --sanitizer none $$target fuzz/corpus/$$target tests/roles ini-templates -- \
+	        -dict=fuzz/words.dict -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 -max_len=8192 \
+	        || exit 1; \
 	done
 
 bench: venv $(BENCH_STAMP) ## measure the release build beside others, and write docs/benchmarks.md

@@ -326,7 +326,7 @@ impl Shape for Command {
                 let list = Vec::<Text>::read(node, reader)?;
                 let raw: Vec<&str> = list.iter().map(|word| word.raw.as_str()).collect();
                 if let Some((at, operator)) = words::operator_of_list(&raw) {
-                    no_shell(operator, list[at].place.clone(), &raw, reader);
+                    no_shell(operator, list[at].place.clone(), words::line(&raw), reader);
                 }
                 list
             }
@@ -339,7 +339,7 @@ impl Shape for Command {
                     if let Some((at, operator)) = words::operator_of_line(&words) {
                         let line = node.scalar().unwrap_or_default();
                         let place = inside(&node.place, line, words[at].range.clone());
-                        no_shell(operator, place, &[line], reader);
+                        no_shell(operator, place, line.to_owned(), reader);
                     }
                     let text = |word: words::Word| Text {
                         template: reader.template(node, &word.text),
@@ -375,8 +375,7 @@ impl Shape for Command {
 }
 
 /// Says that an operator is a mere word, and how a shell is asked for.
-fn no_shell(operator: &str, place: Place, parts: &[&str], reader: &mut Reader<'_>) {
-    let line = parts.join(" ");
+fn no_shell(operator: &str, place: Place, line: String, reader: &mut Reader<'_>) {
     let line = if line.chars().count() <= 60 && !line.contains(['"', '\\', '\n']) {
         line
     } else {

@@ -74,6 +74,16 @@ pub fn shown(word: &str) -> String {
     }
 }
 
+/// The words as a shell's line, in which operators are operators.
+pub fn line(words: &[&str]) -> String {
+    let word = |word: &&str| match is_operator(word) {
+        true => (*word).to_owned(),
+        false => shown(word),
+    };
+    let words: Vec<String> = words.iter().map(word).collect();
+    words.join(" ")
+}
+
 /// The first word of a line that a shell would take for an operator, and what the operator is.
 pub fn operator_of_line(words: &[Word]) -> Option<(usize, &str)> {
     let texts: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
