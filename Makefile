@@ -9,7 +9,7 @@ BENCH_VENV  := .venv-bench
 BENCH_STAMP := $(BENCH_VENV)/requirements.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help run test stress bench check venv editor packages
+.PHONY: help run test stress fuzz bench check venv editor packages
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,19 @@ test: venv editor packages check ## set up what the tests need, then every check
 
 stress: venv packages ## the long form of the tests that try to break it: some minutes
 	STRESS_SECONDS=60 STRESS_TASKS=2000 $(CARGO) test --test stress --test queue -- --nocapture
+
+# No sanitizer, so that the ordinary toolchain does: the code is safe, and what is looked for are panics, hangs and memory.
+FUZZ_SECONDS ?= 60
+
+fuzz: ## fuzz what reads people's texts, FUZZ_SECONDS (60) for each target
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo "cargo-fuzz is missing: cargo install cargo-fuzz" >&2; exit 1; }
+	cp Cargo.lock fuzz/Cargo.lock
+	mkdir -p fuzz/corpus/roles fuzz/corpus/expression fuzz/corpus/template
+	for target in roles expression template; do \
+	    $(CARGO) fuzz run --sanitizer none $$target fuzz/corpus/$$target tests/roles ini-templates -- \
+	        -dict=fuzz/words.dict -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 -max_len=8192 \
+	        || exit 1; \
+	done
 
 bench: venv $(BENCH_STAMP) ## measure the release build beside others, and write docs/benchmarks.md
 	$(CARGO) build --release

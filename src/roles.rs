@@ -12,6 +12,7 @@ pub mod schema;
 pub mod shape;
 pub mod spec;
 pub mod tree;
+mod words;
 
 use std::collections::BTreeMap;
 

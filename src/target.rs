@@ -110,7 +110,13 @@ pub(crate) fn http_url(text: &str) -> Result<Url, TargetError> {
         return wrong("it contains a blank or a control character", usual());
     }
     let Some((scheme, rest)) = text.split_once("://") else {
-        let help = format!("write http://{}", redact(text).trim_start_matches('/'));
+        let help = match redact(text) {
+            path if path.starts_with('/') && !path.starts_with("//") => {
+                format!("write http://host:port{path}")
+            }
+            port if port.starts_with(':') => format!("write http://127.0.0.1{port}"),
+            host => format!("write http://{}", host.trim_start_matches('/')),
+        };
         return wrong("it does not begin with http:// or https://", help);
     };
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
@@ -188,6 +194,18 @@ mod tests {
             (
                 "localhost:8000/x",
                 "`localhost:8000/x` is not an http URL: it does not begin with http:// or https:// (write http://localhost:8000/x)",
+            ),
+            (
+                "/health?full=1",
+                "`/health` is not an http URL: it does not begin with http:// or https:// (write http://host:port/health)",
+            ),
+            (
+                ":8000/x",
+                "`:8000/x` is not an http URL: it does not begin with http:// or https:// (write http://127.0.0.1:8000/x)",
+            ),
+            (
+                "//h/x",
+                "`//h/x` is not an http URL: it does not begin with http:// or https:// (write http://h/x)",
             ),
             (
                 "ftp://h/",

@@ -135,6 +135,14 @@ impl Template {
         }
     }
 
+    /// The text after the last expression.
+    pub fn literal_end(&self) -> &str {
+        match self.pieces.last() {
+            Some(Piece::Literal(text)) => text,
+            _ => "",
+        }
+    }
+
     /// The text; an error names the place in the template.
     pub fn render(&self, scope: Scope<'_>) -> Result<Secret, Fault> {
         self.render_with(scope, |value, _| Ok(value))

@@ -152,7 +152,8 @@ fn reference() -> String {
          Made from the JSON Schema (`runner schema`, [schema/roles.schema.json](../schema/roles.schema.json)), which an\n\
          editor with the YAML language server shows while you type. A key in **bold** must be there.\n\n\
          Texts may have expressions: `${NAME}` is a setting, `${A or B}` a Jinja expression, `$${` a literal `${`. Durations\n\
-         have a unit (`500ms`, `30s`, `5m`, `1h`, `7d`), file modes are quoted (`\"0600\"`).\n",
+         have a unit (`500ms`, `30s`, `5m`, `1h`, `7d`). A file mode is an octal text, best in quotes (`\"0600\"`): without\n\
+         them `0600` is read the same and editors take it for a number; `600` is a number, and refused.\n",
     );
     table(&mut text, "roles.yaml", &schema);
     for (name, record) in schema["$defs"].as_object().expect("definitions") {

@@ -210,6 +210,28 @@ fn a_key_that_stands_twice() {
 }
 
 #[test]
+fn a_file_s_name_without_file_is_offered_with_it() {
+    let place = Place::with(ROLES)
+        .file("gac.json", "{\"A\": \"a\"}")
+        .env("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+        .env("AWS_ACCESS_KEY_ID", "testing")
+        .env("AWS_SECRET_ACCESS_KEY", "testing");
+    let hint = "there is a file of this name: did you mean file:gac.json?";
+    let ended = place.env("IDENTITY", "gac.json").play();
+    ended.expect(69, "cannot read secret `gac.json`");
+    ended.expect(69, hint);
+    // Where there is no such file, nothing is guessed.
+    let other = Place::with(ROLES)
+        .env("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+        .env("AWS_ACCESS_KEY_ID", "testing")
+        .env("AWS_SECRET_ACCESS_KEY", "testing")
+        .env("IDENTITY", "gac.json")
+        .play();
+    other.expect(69, "cannot read secret `gac.json`");
+    assert!(!other.stderr.contains("did you mean"), "{}", other.stderr);
+}
+
+#[test]
 fn a_large_gac() {
     // The largest that Secrets Manager holds: 65 536 bytes.
     let filler = "x".repeat(65_000);

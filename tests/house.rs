@@ -469,7 +469,6 @@ const LONG: &[(&str, &str)] = &[
     ("template/expression.rs", "syntax"),
     ("queue_server/model/moves.rs", "start_move"),
     ("roles/check/dependencies.rs", "dependency_fits"),
-    ("roles/check/members.rs", "check_queue"),
     ("roles/check/stop.rs", "check"),
 ];
 

@@ -10,13 +10,16 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+#[path = "common/arithmetic.rs"]
+mod arithmetic;
+
+use arithmetic::{drawn, validate};
 use proptest::prelude::*;
-use runner::diag::{Diagnostics, github, json, sarif, text};
-use runner::roles::{self, Templates, allow, check, gac};
+use runner::diag::{Diagnostics, json, sarif, text};
+use runner::roles::{self, Templates, gac};
 use runner::secret::Secret;
-use runner::source::{Place, Source};
-use runner::template::file::{File, Rules};
-use runner::template::{Condition, Template};
+use runner::source::Source;
+use runner::template::Template;
 
 /// The texts of the good and the bad files, and of their templates.
 static CORPUS: LazyLock<Vec<String>> = LazyLock::new(|| {
@@ -30,62 +33,6 @@ static CORPUS: LazyLock<Vec<String>> = LazyLock::new(|| {
     texts.sort();
     texts
 });
-
-/// Everything that `validate` does with a text, but for reading files.
-fn validate(text: &str) -> Diagnostics {
-    let mut found = Diagnostics::new();
-    let source = Source::new("roles.yaml", text);
-    if let Some(roles) = roles::read(&source, &mut found) {
-        // Every template is the file itself: as good a text as any.
-        let templates: Templates = roles
-            .templates()
-            .into_iter()
-            .filter_map(|(_, template)| template.source.literal())
-            .map(|path| (path.to_owned(), Ok(source.clone())))
-            .collect();
-        check::check(&roles, &templates, check::Depth::Whole, &mut found);
-        check::commands::check(&roles, &[], |_, _| false, &mut found);
-        allow::apply(&source, templates.values().flatten(), true, &mut found);
-        for role in roles.role_names() {
-            let _ = runner::plan::Plan::of(&roles, role, &templates);
-        }
-        let held = gac::Check {
-            roles: &roles,
-            templates: &templates,
-            below: Vec::new(),
-            above: Vec::new(),
-        };
-        gac::check(
-            "gac.json",
-            &Secret::new("{\"X\": \"a\\nb\"}"),
-            held,
-            &mut found,
-        );
-        let _ = gac::of_gac(&roles);
-    }
-    found
-}
-
-/// Every place lies in its text, and every format can draw it.
-fn drawn(found: &Diagnostics) {
-    let inside = |place: &Place| {
-        let text = place.source.text();
-        assert!(place.range.start <= place.range.end && place.range.end <= text.len());
-        assert!(text.is_char_boundary(place.range.start) && text.is_char_boundary(place.range.end));
-    };
-    for diagnostic in found.sorted() {
-        diagnostic.place.iter().for_each(inside);
-        diagnostic
-            .related
-            .iter()
-            .for_each(|(place, _)| inside(place));
-        assert!(!diagnostic.message.is_empty());
-    }
-    let _ = text::render(found, &text::Style::default());
-    let _ = json::render(found);
-    let _ = github::render(found);
-    let _ = sarif::render(found);
-}
 
 /// Pieces that a mutation puts in: what the language, YAML and Jinja find special.
 const PIECES: &[&str] = &[
@@ -147,6 +94,8 @@ const PIECES: &[&str] = &[
     "...\n",
     "depends_on",
     "replicas: 4294967295",
+    "listed_in: [a]",
+    "127.0.0.1:1",
     "port: 65535",
     "file:",
 ];
@@ -229,33 +178,7 @@ proptest! {
 
     #[test]
     fn expressions_are_read_or_refused(source in expression()) {
-        let scope = |name: &str| match name {
-            "A" => Some(runner::template::Item::Text(Secret::new("canary,1"))),
-            "B" => Some(runner::template::Item::Text(Secret::new(""))),
-            "port" => Some(runner::template::Item::Number(80)),
-            _ => None,
-        };
-        if let Ok(condition) = Condition::parse(&source) {
-            for (name, range) in condition.names() {
-                prop_assert_eq!(&source[range], name);
-            }
-            if let Err(fault) = condition.holds(&scope) {
-                prop_assert!(!fault.message.contains("canary"), "{}", fault.message);
-            }
-        } else if let Err(fault) = Condition::parse(&source) {
-            prop_assert!(source.get(fault.range.clone()).is_some(), "{:?}", fault);
-        }
-        let text = format!("a = ${{{source}}}\nb = ${{A}}");
-        for ini in [false, true] {
-            let (file, faults) = File::parse(&text, Rules { ini, omit_empty: true });
-            for fault in faults {
-                prop_assert!(text.get(fault.range.clone()).is_some(), "{:?}", fault);
-            }
-            if let Err(fault) = file.render(&scope) {
-                prop_assert!(text.get(fault.range.clone()).is_some(), "{:?}", fault);
-                prop_assert!(!fault.message.contains("canary"), "{}", fault.message);
-            }
-        }
+        arithmetic::expression(&source);
     }
 
     #[test]

@@ -61,7 +61,11 @@ fn good_files_are_clean() {
             .to_string_lossy()
             .into_owned();
         let stdout = String::from_utf8_lossy(&output.stdout);
-        if output.status.code() != Some(0) || stdout != format!("{name} is clean\n") {
+        let clean = match name.as_str() {
+            "gac.yaml" => "gac.yaml and gac.json are clean\n".to_owned(),
+            _ => format!("{name} is clean\n"),
+        };
+        if output.status.code() != Some(0) || stdout != clean {
             wrong.push_str(&format!("── {name}\n{stdout}"));
         }
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::diag::{Code, Diagnostic, Diagnostics};
 use crate::roles::check::Depth;
+use crate::roles::scalar::Text;
 use crate::roles::tree::MAX_BYTES;
 use crate::roles::{self, Roles, Templates, check, gac};
 use crate::secret::Secret;
@@ -39,13 +40,16 @@ pub fn load(config: &Path, depth: Depth) -> Loaded {
     if let Some(roles) = &roles {
         templates = read_templates(roles);
         check::check(roles, &templates, depth, &mut diagnostics);
+        if depth == Depth::Whole {
+            check::listed::check(roles, &read_listings(roles), &mut diagnostics);
+        }
     }
     let mut loaded = Loaded {
         roles,
         templates,
         diagnostics,
     };
-    allow(&mut loaded, true);
+    allow(&mut loaded, depth == Depth::Whole);
     loaded
 }
 
@@ -163,15 +167,26 @@ fn read_templates(roles: &Roles) -> Templates {
         .into_iter()
         .filter(|(_, template)| !template.source.is_stand_in())
         .filter_map(|(_, template)| template.source.literal())
-        .map(|path| {
-            let read = read(Path::new(path)).map_err(|diagnostic| {
-                let message = diagnostic.message;
-                let why = message.strip_prefix(path).unwrap_or(&message);
-                why.trim_start_matches(':').trim_start().to_owned()
-            });
-            (path.to_owned(), read)
-        })
+        .map(read_one)
         .collect()
+}
+
+/// The files that are to list the ports of services.
+fn read_listings(roles: &Roles) -> Templates {
+    let roles = roles.file.roles.values();
+    let services = roles.flat_map(|role| role.services.values());
+    let files = services.flat_map(|service| &service.listed_in);
+    files.filter_map(Text::literal).map(read_one).collect()
+}
+
+/// A file's path and text, or why it cannot be read.
+fn read_one(path: &str) -> (String, Result<Source, String>) {
+    let read = read(Path::new(path)).map_err(|diagnostic| {
+        let message = diagnostic.message;
+        let why = message.strip_prefix(path).unwrap_or(&message);
+        why.trim_start_matches(':').trim_start().to_owned()
+    });
+    (path.to_owned(), read)
 }
 
 /// Reads one text file that a person wrote.

@@ -37,7 +37,12 @@ pub fn validate(global: &Global, options: &Validate) -> Exit {
         return Exit::FAILED;
     }
     if options.format == Findings::Text && found.is_empty() {
-        print(&format!("{} is clean\n", global.config.display()));
+        let config = global.config.display();
+        print(&match options.gac.as_deref() {
+            None => format!("{config} is clean\n"),
+            Some("-") => format!("{config} and the GAC on stdin are clean\n"),
+            Some(gac) => format!("{config} and {gac} are clean\n"),
+        });
     }
     Exit::OK
 }
@@ -84,7 +89,7 @@ fn answer(work: impl FnOnce() -> Result<(), Exit>) -> Exit {
 
 /// The plan of one role, or of each; what is wrong has been said.
 fn plans(config: &Path, role: Option<&str>) -> Result<Vec<Plan>, Exit> {
-    let loaded = load::load(config, Depth::Whole);
+    let loaded = load::load(config, Depth::Plan);
     let usable = loaded
         .roles
         .as_ref()
@@ -120,7 +125,7 @@ pub fn schema(global: &Global, options: &Schema) -> Exit {
         print(&pretty(&of_roles()));
         return Exit::OK;
     }
-    let loaded = load::load(&global.config, Depth::Whole);
+    let loaded = load::load(&global.config, Depth::Plan);
     match &loaded.roles {
         Some(roles) if !loaded.diagnostics.has_errors() => {
             print(&pretty(&of_gac(roles)));

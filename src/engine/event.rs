@@ -290,7 +290,14 @@ fn fact_line(fact: &Fact) -> (Level, &'static str, String) {
     use Level::{Error, Info, Warn};
     match fact {
         Fact::Started { pid } => (Info, "started", format!("started (pid {pid})")),
-        Fact::NotStarted { error } => (Error, "not-started", error.to_string()),
+        Fact::NotStarted {
+            error,
+            again: false,
+        } => (Error, "not-started", error.to_string()),
+        Fact::NotStarted { again: true, .. } => {
+            let text = "still cannot be started, for the same reason as before";
+            (Error, "not-started", text.to_owned())
+        }
         Fact::Ready { pid } => (Info, "ready", format!("ready (pid {pid})")),
         Fact::Unready { pid, was_ready } => {
             let since = if *was_ready { "no longer" } else { "still not" };

@@ -292,7 +292,11 @@ pub enum Fact {
     /// A process runs.
     Started { pid: Pid },
     /// A process could not be started.
-    NotStarted { error: RunError },
+    NotStarted {
+        error: RunError,
+        /// Whether the start before this one failed for the same reason.
+        again: bool,
+    },
     /// The readiness probe succeeded after it had not.
     Ready { pid: Pid },
     /// The readiness probe fails as often as it may: after it had not, or since the start.

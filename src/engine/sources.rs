@@ -1,7 +1,7 @@
 //! Settings from the world: the open sources first, then the secret that they name.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Ending;
 use super::child::{self, Run};
@@ -350,10 +350,23 @@ async fn fetched(
     let fetched = tokio::select! {
         biased;
         () = world.shutdown.requested() => return Err(Ending::Stopped),
-        fetched = vault::fetch(&request) => fetched?,
+        fetched = vault::fetch(&request) => fetched.map_err(|error| meant_a_file(error, &name))?,
     };
     let version = fetched.version;
     Ok((Origin::Secret { name, version }, fetched.text))
+}
+
+/// The error of a secret that could not be had, where a file has just its name.
+fn meant_a_file(error: RunError, name: &str) -> RunError {
+    if !files::is_file(Path::new(name)) {
+        return error;
+    }
+    let hint = format!("there is a file of this name: did you mean file:{name}?");
+    let help = match &error.help {
+        Some(help) => format!("{hint} Else {help}"),
+        None => hint,
+    };
+    error.with_help(help)
 }
 
 async fn secret_file(path: &str, world: &World) -> Result<Secret, Ending> {

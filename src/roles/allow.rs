@@ -13,14 +13,18 @@ const ERRORS: &[Code] = &[
     Code::SecretVisible,
     Code::StopBudget,
     Code::EcsSize,
+    Code::FileUnreadable,
     Code::PortClash,
+    Code::PortUnlisted,
+    Code::PortUnused,
     Code::IniPlace,
     Code::DuplicateDestination,
     Code::CommandMissing,
 ];
 
-/// Codes that are looked for only on request: an allow for them is not unused where nobody asked.
+/// Codes that are found only on request, or only in some places: an allow for them is not unused elsewhere.
 const ON_REQUEST: &[Code] = &[
+    Code::FileUnreadable,
     Code::CommandMissing,
     Code::GacDuplicate,
     Code::GacUnknown,

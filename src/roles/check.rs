@@ -6,9 +6,11 @@
 pub mod commands;
 mod dependencies;
 mod expressions;
+pub mod listed;
 mod members;
 mod names;
 mod platform;
+mod queues;
 mod settings;
 mod stop;
 mod templates;
@@ -40,12 +42,14 @@ impl Cx<'_> {
 }
 
 /// How much is checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Depth {
-    /// Everything.
-    Whole,
     /// What a role could be hurt by without its own parts noticing: the schemas of messages are left out.
     Run,
+    /// Everything but files that no role reads by itself, those of `listed_in`: an image may have them elsewhere.
+    Plan,
+    /// Everything.
+    Whole,
 }
 
 /// Adds everything that is wrong in `roles` and its templates.
@@ -63,8 +67,9 @@ pub fn check(roles: &Roles, templates: &Templates, depth: Depth, diagnostics: &m
     expressions::check(&mut cx);
     templates::check(&mut cx);
     members::check(&mut cx);
-    if depth == Depth::Whole {
-        members::schemas(&mut cx);
+    queues::check(&mut cx);
+    if depth >= Depth::Plan {
+        queues::schemas(&mut cx);
     }
     dependencies::check(&mut cx);
     stop::check(&mut cx);

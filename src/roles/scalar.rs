@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use serde_json::{Value as Json, json};
 
-use super::shape::{Definitions, Reader, Shape};
+use super::shape::{Definitions, Reader, Shape, inside};
 use super::tree::{Node, Value};
+use super::words;
 use crate::diag::{Code, Diagnostic, nearest};
 use crate::signal;
 use crate::source::Place;
@@ -313,37 +314,40 @@ pub struct Command(pub Vec<Text>);
 impl Command {
     /// The command as a person would type it, expressions as written.
     pub fn line(&self) -> String {
-        let words: Vec<_> = self.0.iter().map(|word| shown(&word.raw)).collect();
+        let words: Vec<_> = self.0.iter().map(|word| words::shown(&word.raw)).collect();
         words.join(" ")
-    }
-}
-
-/// A word in quotes where a shell would need them.
-fn shown(word: &str) -> String {
-    if word.is_empty() || word.contains([' ', '\'', '"', '\t', '\n', ';', '&', '|', '<', '>']) {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    } else {
-        word.to_owned()
     }
 }
 
 impl Shape for Command {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let words = match &node.value {
-            Value::List(_) => Vec::<Text>::read(node, reader)?,
+            Value::List(_) => {
+                let list = Vec::<Text>::read(node, reader)?;
+                let raw: Vec<&str> = list.iter().map(|word| word.raw.as_str()).collect();
+                if let Some((at, operator)) = words::operator_of_list(&raw) {
+                    no_shell(operator, list[at].place.clone(), words::line(&raw), reader);
+                }
+                list
+            }
             Value::Null | Value::Map(_) => {
                 reader.wrong_type(node, "a command: a list of words, or a text");
                 return None;
             }
-            _ => match split(node.scalar().unwrap_or_default()) {
-                Ok(words) => words
-                    .into_iter()
-                    .map(|word| Text {
-                        template: reader.template(node, &word),
+            _ => match words::split(node.scalar().unwrap_or_default()) {
+                Ok(words) => {
+                    if let Some((at, operator)) = words::operator_of_line(&words) {
+                        let line = node.scalar().unwrap_or_default();
+                        let place = inside(&node.place, line, words[at].range.clone());
+                        no_shell(operator, place, line.to_owned(), reader);
+                    }
+                    let text = |word: words::Word| Text {
+                        template: reader.template(node, &word.text),
                         place: node.place.clone(),
-                        raw: word,
-                    })
-                    .collect(),
+                        raw: word.text,
+                    };
+                    words.into_iter().map(text).collect()
+                }
                 Err(message) => {
                     reader.bad(node, Code::BadValue, message);
                     return None;
@@ -370,40 +374,25 @@ impl Shape for Command {
     }
 }
 
-/// Words between blanks; quotes group, a backslash takes the next character, `${ }` stays whole.
-fn split(text: &str) -> Result<Vec<String>, &'static str> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut rest = text;
-    let mut quote = None;
-    while let Some(c) = rest.chars().next() {
-        if rest.starts_with("${") && quote != Some('\'') {
-            let end = template::expression_end(rest).ok_or("a `${` has no `}` that closes it")?;
-            word.get_or_insert_default().push_str(&rest[..end]);
-            rest = &rest[end..];
-            continue;
-        }
-        rest = &rest[c.len_utf8()..];
-        match (quote, c) {
-            (Some(q), c) if c == q => quote = None,
-            (None, '\'' | '"') => {
-                quote = Some(c);
-                word.get_or_insert_default();
-            }
-            (Some('"') | None, '\\') => {
-                let next = rest.chars().next().ok_or("a backslash stands at the end")?;
-                rest = &rest[next.len_utf8()..];
-                word.get_or_insert_default().push(next);
-            }
-            (None, c) if c.is_whitespace() => words.extend(word.take()),
-            (_, c) => word.get_or_insert_default().push(c),
-        }
-    }
-    if quote.is_some() {
-        return Err("a quote is not closed");
-    }
-    words.extend(word);
-    Ok(words)
+/// Says that an operator is a mere word, and how a shell is asked for.
+fn no_shell(operator: &str, place: Place, line: String, reader: &mut Reader<'_>) {
+    let line = if line.chars().count() <= 60 && !line.contains(['"', '\\', '\n']) {
+        line
+    } else {
+        format!("… {operator} …")
+    };
+    let help = if reader.is_in_step() {
+        format!("let a shell run it: `shell: {line}`")
+    } else {
+        format!(
+            "let a shell run it: `{}: [sh, -c, \"{line}\"]`",
+            reader.key()
+        )
+    };
+    let message = format!("`{operator}` is an ordinary word here, as no shell runs this command");
+    reader
+        .diagnostics
+        .push(Diagnostic::new(Code::NoShell, place, message).help(help));
 }
 
 /// A value that roles.yaml does not interpret: a JSON Schema of messages.
@@ -550,20 +539,5 @@ mod tests {
         for text in ["", "60", "5 m", "m", "-1s", "1y", "1e9999s"] {
             assert_eq!(Period::parse(text), None, "{text}");
         }
-    }
-
-    #[test]
-    fn a_text_is_split_into_words_without_a_shell() {
-        let split = |text| split(text).map(|words| words.join("|"));
-        assert_eq!(split("a  b\tc").as_deref(), Ok("a|b|c"));
-        assert_eq!(
-            split("a 'b c' \"d e\" f\\ g ''").as_deref(),
-            Ok("a|b c|d e|f g|")
-        );
-        assert_eq!(
-            split("x=${A or 'b c'} ; $HOME").as_deref(),
-            Ok("x=${A or 'b c'}|;|$HOME")
-        );
-        assert!(split("a 'b").is_err());
     }
 }

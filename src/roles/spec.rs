@@ -86,6 +86,9 @@ record! {
         replicas: Count = 1 => 5,
         /// The port of the first copy; copy N has `port` + N, and `${port}` is it.
         port: Option<Port> => 6543,
+        /// Files that name the address of every replica, such as a proxy's configuration with its list of servers;
+        /// `validate` compares them with `replicas` and `port`.
+        listed_in: Vec<Text> = [] => ["docker/nginx.conf"],
         /// When the program is started again after it ended.
         restart: Restart = "always" => "on-failure",
         /// How long to wait before a restart.

@@ -72,6 +72,11 @@ pub fn write_whole(
     }
 }
 
+/// Whether an ordinary file is there.
+pub fn is_file(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.is_file())
+}
+
 /// Gives the new file its owner, mode and bytes, and sees them onto the disk; says what failed.
 fn fill(
     mut file: &File,

@@ -89,6 +89,27 @@ fn an_essential_member_ends_the_role() {
 }
 
 #[test]
+fn a_member_that_cannot_start_says_why_once_and_is_tried_again() {
+    let place = service(
+        "command: no-such-program, max_restarts: 3, backoff: { initial: 1ms, max: 1ms, jitter: 0 }",
+    );
+    let ended = place.play();
+    ended.expect(127, "cannot start `no-such-program`");
+    let said = ended.messages("not-started");
+    assert_eq!(said.len(), 4, "{said:?}");
+    assert!(
+        said[0].contains("no `no-such-program` in PATH ("),
+        "{said:?}"
+    );
+    for again in &said[1..] {
+        assert_eq!(
+            again.as_str(),
+            "still cannot be started, for the same reason as before"
+        );
+    }
+}
+
+#[test]
 fn members_that_stop_as_told_end_the_role_with_0() {
     for signal in [libc::SIGTERM, libc::SIGINT] {
         let place = service("command: [sleep, 60]");

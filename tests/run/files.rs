@@ -225,3 +225,14 @@ fn random_bytes_are_fresh_replaced_and_encoded() {
     assert_eq!(fs::metadata(raw.path("out")).expect("there").len(), 256);
     assert_eq!(mode(&raw, "out"), 0o440);
 }
+
+#[test]
+fn a_file_of_listed_in_is_validate_s_alone() {
+    let place = Place::with(
+        "roles:\n  r:\n    services:\n      s: { command: \"true\", restart: never, port: 80, listed_in: [nowhere.conf] }\n",
+    );
+    place.play().expect(1, "service s ended by itself");
+    assert_eq!(place.run(&["plan", "r"]).code, Some(0));
+    let found = place.run(&["validate"]);
+    assert_eq!((found.code, found.stderr.as_str()), (Some(1), ""));
+}

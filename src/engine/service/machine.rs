@@ -380,7 +380,10 @@ impl Turn<'_> {
                 self.report(Fact::Stranger { pid });
             }
             Event::Exited { pid, .. } => self.report(Fact::Stranger { pid }),
-            Event::SpawnFailed { error } => self.report(Fact::NotStarted { error }),
+            Event::SpawnFailed { error } => self.report(Fact::NotStarted {
+                error,
+                again: false,
+            }),
             Event::Spawned { .. }
             | Event::DependenciesMet
             | Event::TimerElapsed
@@ -421,12 +424,16 @@ impl Turn<'_> {
     }
 
     fn not_started(&mut self, error: &RunError) {
-        self.history.last = Some(Last {
-            how: LastEnd::NotStarted(error.clone()),
-            at: self.now,
-        });
+        let how = LastEnd::NotStarted(error.clone());
+        let again = self
+            .history
+            .last
+            .as_ref()
+            .is_some_and(|last| last.how == how);
+        self.history.last = Some(Last { how, at: self.now });
         self.report(Fact::NotStarted {
             error: error.clone(),
+            again,
         });
     }
 

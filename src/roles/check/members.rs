@@ -1,23 +1,16 @@
 //! Members by themselves: exactly one of what excludes another, addresses, ports, times.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::Cx;
 use crate::diag::{Code, Diagnostic};
 use crate::roles::scalar::Text;
 use crate::roles::shape::meant;
-use crate::roles::spec::{Api, Handler, Loop, Probe, Queue, Role};
+use crate::roles::spec::{Loop, Probe, Role};
 use crate::roles::tree::{Key, Node, Value};
 use crate::source::Place;
 use crate::steps::{Kind, Step};
-use crate::target::Target;
-
-/// The longest that SQS hides a message, counted from its receive.
-const SQS_LIMIT: Duration = Duration::from_secs(12 * 3600);
-
-/// The longest that SQS waits for a message in one receive.
-const SQS_WAIT: Duration = Duration::from_secs(20);
+use crate::target::{Target, TargetError, redact};
 
 pub fn check(cx: &mut Cx<'_>) {
     let roles = cx.roles;
@@ -31,7 +24,8 @@ pub fn check(cx: &mut Cx<'_>) {
             let path = ["roles", name, "services", member];
             for (key, probe) in [("readiness", &spec.readiness), ("liveness", &spec.liveness)] {
                 if let Some(probe) = probe {
-                    check_probe(cx, &[&path[..], &[key]].concat(), probe);
+                    let port = spec.port.is_some();
+                    check_probe(cx, &[&path[..], &[key]].concat(), probe, port);
                 }
             }
             if spec.backoff.factor.0 < 1.0 {
@@ -44,14 +38,11 @@ pub fn check(cx: &mut Cx<'_>) {
         for (member, spec) in &role.loops {
             check_loop(cx, &["roles", name, "loops", member], spec);
         }
-        for (member, spec) in &role.queues {
-            check_queue(cx, &["roles", name, "queues", member], spec);
-        }
     }
 }
 
 /// Says what is wrong when the mapping at a path has not exactly one of some keys.
-fn exactly_one(cx: &mut Cx<'_>, path: &[&str], what: &str, keys: &[&str]) {
+pub(super) fn exactly_one(cx: &mut Cx<'_>, path: &[&str], what: &str, keys: &[&str]) {
     let Some(node) = cx.roles.tree.at(path) else {
         return;
     };
@@ -93,37 +84,41 @@ fn excluded(cx: &mut Cx<'_>, path: &[&str], what: &str, keys: [&str; 2], help: S
 }
 
 /// A URL or address without expressions must be one.
-fn check_target(
-    cx: &mut Cx<'_>,
-    text: &Text,
-    parse: fn(&str) -> Result<Target, crate::target::TargetError>,
-) {
+pub(super) fn check_target(cx: &mut Cx<'_>, text: &Text, parse: ParseTarget) {
+    if let Some(diagnostic) = wrong_target(text, parse) {
+        cx.diagnostics.push(diagnostic);
+    }
+}
+
+type ParseTarget = fn(&str) -> Result<Target, TargetError>;
+
+fn wrong_target(text: &Text, parse: ParseTarget) -> Option<Diagnostic> {
     if text.is_stand_in() {
-        return;
+        return None;
     }
     // The host and the scheme can be judged where only later parts have expressions: a number stands for them.
+    let numbers = || {
+        let mut names = text.template.names();
+        names.all(|(name, _)| matches!(name, "port" | "replica"))
+    };
     let standing = match text.literal() {
         Some(literal) => literal.to_owned(),
-        None if text.template.literal_start().is_empty() => return,
-        None => match text
-            .template
-            .render(&|_| Some(crate::template::Item::Number(1)))
-        {
-            Ok(text) => text.expose().to_owned(),
-            Err(_) => return,
-        },
+        None if text.template.literal_start().is_empty() && !numbers() => return None,
+        None => {
+            let number = |_: &str| Some(crate::template::Item::Number(1));
+            text.template.render(&number).ok()?.expose().to_owned()
+        }
     };
-    if let Err(error) = parse(&standing) {
-        let message = match text.literal() {
-            Some(_) => error.message,
-            None => error.message.replace(
-                &crate::target::redact(&standing),
-                &crate::target::redact(&text.raw),
-            ),
-        };
-        cx.diagnostics
-            .push(Diagnostic::new(Code::BadTarget, text.place.clone(), message).help(error.help));
-    }
+    let error = parse(&standing).err()?;
+    let message = match text.literal() {
+        Some(_) => error.message,
+        None => error.message.replacen(
+            &format!("`{}`", redact(&standing)),
+            &format!("`{}`", redact(&text.raw)),
+            1,
+        ),
+    };
+    Some(Diagnostic::new(Code::BadTarget, text.place.clone(), message).help(error.help))
 }
 
 fn check_step(cx: &mut Cx<'_>, path: &[&str], step: &Step) {
@@ -154,13 +149,26 @@ fn check_step(cx: &mut Cx<'_>, path: &[&str], step: &Step) {
     }
 }
 
-fn check_probe(cx: &mut Cx<'_>, path: &[&str], probe: &Probe) {
+/// `port`: whether the service has one, which its probes most often mean.
+fn check_probe(cx: &mut Cx<'_>, path: &[&str], probe: &Probe, port: bool) {
+    const OWN: &str = "127.0.0.1:${port}";
     exactly_one(cx, path, "a probe", &["http", "tcp", "exec"]);
-    if let Some(text) = &probe.http {
-        check_target(cx, text, Target::parse_http);
+    if let Some(text) = &probe.http
+        && let Some(mut diagnostic) = wrong_target(text, Target::parse_http)
+    {
+        let shown = redact(&text.raw);
+        if port && shown.starts_with('/') && !shown.starts_with("//") {
+            diagnostic.help = Some(format!("write http://{OWN}{shown}"));
+        }
+        cx.diagnostics.push(diagnostic);
     }
-    if let Some(text) = &probe.tcp {
-        check_target(cx, text, Target::parse_tcp);
+    if let Some(text) = &probe.tcp
+        && let Some(mut diagnostic) = wrong_target(text, Target::parse_tcp)
+    {
+        if port {
+            diagnostic.help = Some(format!("write {OWN}"));
+        }
+        cx.diagnostics.push(diagnostic);
     }
 }
 
@@ -197,98 +205,6 @@ fn check_loop(cx: &mut Cx<'_>, path: &[&str], spec: &Loop) {
                     "the beat",
                 ));
         }
-    }
-}
-
-fn check_queue(cx: &mut Cx<'_>, path: &[&str], spec: &Queue) {
-    let handler: &Handler = &spec.handler;
-    let handler_path = [path, &["handler"]].concat();
-    exactly_one(
-        cx,
-        &handler_path,
-        "a handler",
-        &["command", "worker", "http"],
-    );
-    if let Some(text) = &handler.http {
-        check_target(cx, text, Target::parse_http);
-    }
-    if let Some(text) = &spec.endpoint {
-        check_target(cx, text, Target::parse_http);
-    }
-    if let Some(api) = &spec.api {
-        check_api(cx, api);
-    }
-    let limits = [
-        (
-            spec.visibility_timeout.0,
-            SQS_LIMIT,
-            "visibility_timeout",
-            "12h",
-        ),
-        (
-            handler.timeout.map_or(Duration::ZERO, |t| t.0),
-            SQS_LIMIT,
-            "timeout",
-            "12h",
-        ),
-        (spec.wait_time.0, SQS_WAIT, "wait_time", "20s"),
-    ];
-    for (value, limit, key, shown) in limits {
-        if value > limit {
-            let mut path = path.to_vec();
-            if key == "timeout" {
-                path.push("handler");
-            }
-            path.push(key);
-            let message = format!("SQS allows at most {shown} here");
-            cx.diagnostics.push(Diagnostic::new(
-                Code::BadValue,
-                cx.roles.value_place(&path),
-                message,
-            ));
-        }
-    }
-    if spec.visibility_timeout.0 < Duration::from_secs(2) {
-        let place = cx
-            .roles
-            .value_place(&[path, &["visibility_timeout"]].concat());
-        let message = "a heartbeat cannot keep a visibility of less than 2s";
-        cx.diagnostics
-            .push(Diagnostic::new(Code::BadValue, place, message));
-    }
-    let dead_letter = [path, &["dead_letter"]].concat();
-    if let Some(text) = &spec.dead_letter
-        && text.raw == spec.queue.raw
-        && !text.raw.is_empty()
-    {
-        let message = "a queue cannot be its own dead-letter queue";
-        let queue = cx.roles.value_place(&[path, &["queue"]].concat());
-        cx.diagnostics.push(
-            Diagnostic::new(Code::BadValue, text.place.clone(), message)
-                .related(queue, "the queue"),
-        );
-    }
-    if cx.roles.tree.at(&dead_letter).is_none() {
-        let place = cx.roles.place(path);
-        let message =
-            "a handler can reject a message, and this queue has no `dead_letter` to put it in";
-        cx.diagnostics.push(
-            Diagnostic::new(Code::NoDeadLetter, place, message).help(
-                "without one a rejected message is retried until the queue's own policy acts",
-            ),
-        );
-    }
-}
-
-fn check_api(cx: &mut Cx<'_>, api: &Api) {
-    check_target(cx, &api.listen, Target::parse_tcp);
-    if api.token.literal().is_some() && !api.token.is_stand_in() {
-        let message = "a token that stands here is known to everybody who reads this file";
-        let place = api.token.place.clone();
-        cx.diagnostics.push(
-            Diagnostic::new(Code::SecretWritten, place, message)
-                .help("name a setting that is `secret: true`, such as ${QUEUE_TOKEN}"),
-        );
     }
 }
 
@@ -348,27 +264,4 @@ fn claim(
             .related(first_place.clone(), "the other port"),
     );
     false
-}
-
-/// The schemas of messages. They cost more than all other checks together, so `run` leaves them to the queue that
-/// compiles its own.
-pub fn schemas(cx: &mut Cx<'_>) {
-    let roles = cx.roles;
-    for (role, spec) in &roles.file.roles {
-        for (member, spec) in &spec.queues {
-            message_schema(cx, &["roles", role, "queues", member], spec);
-        }
-    }
-}
-
-fn message_schema(cx: &mut Cx<'_>, path: &[&str], spec: &Queue) {
-    if let Some(schema) = &spec.message_schema
-        && let Err((at, message)) = crate::roles::schema::is_schema(&schema.0)
-    {
-        let mut schema = [path, &["message_schema"]].concat();
-        schema.extend(at.iter().map(String::as_str));
-        let place = cx.roles.value_place(&schema);
-        cx.diagnostics
-            .push(Diagnostic::new(Code::MessageSchema, place, message));
-    }
 }

@@ -23,15 +23,37 @@ pub fn not_a_word(node: &Node, words: &[&str], reader: &mut Reader<'_>) {
                 node.place.clone(),
                 format!("`{found}` is not one of {list}"),
             );
-            reader
-                .diagnostics
-                .push(match nearest(found, words.iter().copied()) {
-                    Some(word) => diagnostic.label(format!("did you mean `{word}`?")),
-                    None => diagnostic,
-                });
+            let elsewhere = || {
+                let same = |(other, _): &&(&str, &str)| other.eq_ignore_ascii_case(found);
+                let ours = ELSEWHERE.iter().filter(same).map(|(_, ours)| *ours);
+                ours.into_iter().find(|word| words.contains(word))
+            };
+            let near = nearest(found, words.iter().copied()).or_else(elsewhere);
+            reader.diagnostics.push(match near {
+                Some(word) => diagnostic.label(format!("did you mean `{word}`?")),
+                None => diagnostic,
+            });
         }
     }
 }
+
+/// What Compose, Kubernetes and systemd call a word that is ours.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("completed", "succeeded"),
+    ("exited", "succeeded"),
+    ("false", "never"),
+    ("healthy", "ready"),
+    ("no", "never"),
+    ("OnFailure", "on-failure"),
+    ("running", "started"),
+    ("service_completed_successfully", "succeeded"),
+    ("service_healthy", "ready"),
+    ("service_started", "started"),
+    ("successful", "succeeded"),
+    ("true", "always"),
+    ("unless-stopped", "always"),
+    ("yes", "always"),
+];
 
 /// The schema of a closed set of words; one that is written as a number may be one.
 pub fn words_schema(words: &[&str]) -> Json {

@@ -97,6 +97,12 @@ impl<'a> Reader<'a> {
         self.path.last().map_or("", String::as_str)
     }
 
+    /// Whether the key belongs to a step, which has a `shell:` beside its `command:`.
+    pub fn is_in_step(&self) -> bool {
+        let in_list = |name: &String| matches!(name.as_str(), "startup" | "steps");
+        self.key() == "command" && self.path.iter().rev().nth(2).is_some_and(in_list)
+    }
+
     /// Says that a value is of another type than expected.
     pub fn wrong_type(&mut self, node: &Node, expected: &str) {
         self.wrong_type_help(node, expected, None);
