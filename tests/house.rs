@@ -466,8 +466,6 @@ const LONG: &[(&str, &str)] = &[
     ("roles/check/settings.rs", "declarations"),
     ("roles/gac.rs", "of_problem"),
     ("roles/tree/syntax.rs", "grammar"),
-    ("template/expression.rs", "syntax"),
-    ("queue_server/model/moves.rs", "start_move"),
     ("roles/check/dependencies.rs", "dependency_fits"),
     ("roles/check/stop.rs", "check"),
 ];

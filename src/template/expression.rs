@@ -339,17 +339,8 @@ fn syntax(source: &str, error: &minijinja::Error) -> Fault {
     let range = source.floor_char_boundary(range.start)..source.ceil_char_boundary(range.end);
     let detail = error.detail().unwrap_or("this is not an expression");
     let tokens = scan::tokens(source);
-    let word = |at: &Range<usize>| &source[at.clone()];
     if detail.starts_with("unexpected end of input") {
-        let last = tokens.last().map_or(range, |(_, at)| at.clone());
-        let message = match tokens.last() {
-            Some((_, at)) => format!(
-                "the expression ends where `{}` needs something behind it",
-                word(at)
-            ),
-            None => "the expression is empty".to_owned(),
-        };
-        return Fault::new(Code::ExpressionSyntax, last, message);
+        return unfinished(source, &tokens, range);
     }
     if let Some((name, default)) = source.split_once(":-") {
         let colon = name.len()..name.len() + 2;
@@ -363,16 +354,35 @@ fn syntax(source: &str, error: &minijinja::Error) -> Fault {
     if let Some(fault) = foreign(source, &tokens, range.start) {
         return fault;
     }
-    let text = source.get(range.clone()).unwrap_or("").trim();
+    misplaced(
+        source.get(range.clone()).unwrap_or("").trim(),
+        detail,
+        range,
+    )
+}
+
+/// An expression that ends too early.
+fn unfinished(source: &str, tokens: &[(Kind, Range<usize>)], range: Range<usize>) -> Fault {
+    let (at, message) = match tokens.last() {
+        Some((_, at)) => {
+            let word = &source[at.clone()];
+            let message = format!("the expression ends where `{word}` needs something behind it");
+            (at.clone(), message)
+        }
+        None => (range, "the expression is empty".to_owned()),
+    };
+    Fault::new(Code::ExpressionSyntax, at, message)
+}
+
+/// A text that cannot stand where it stands.
+fn misplaced(text: &str, detail: &str, range: Range<usize>) -> Fault {
+    let joins = detail == "unexpected input after expression";
     let message = match detail {
         _ if text.is_empty() => "this is not an expression".to_owned(),
         "unexpected character" => format!("`{text}` cannot stand in an expression"),
-        "unexpected input after expression" => {
-            format!("nothing joins `{text}` to what is before it")
-        }
+        _ if joins => format!("nothing joins `{text}` to what is before it"),
         _ => format!("`{text}` cannot stand here"),
     };
-    let joins = detail == "unexpected input after expression";
     let fault = Fault::new(Code::ExpressionSyntax, range, message);
     match joins {
         true => fault.help("texts are joined by `~`, and quoted where they are not names"),

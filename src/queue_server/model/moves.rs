@@ -72,44 +72,8 @@ impl Broker {
         let to = destination
             .map(|arn| self.name_in_arn(arn).ok_or_else(not_there))
             .transpose()?;
-        if self.sources_of(&name).is_empty() {
-            return Err(Refusal::new(
-                Code::InvalidParameterValue,
-                "Source queue must be configured as a Dead Letter Queue.",
-            ));
-        }
-        if to.as_ref().is_some_and(|to| {
-            *to == name || self.queues[to].attributes.fifo != self.queues[&name].attributes.fifo
-        }) {
-            return Err(Refusal::new(
-                Code::InvalidParameterValue,
-                "Destination queue must be another queue of the same type as the source.",
-            ));
-        }
-        let rate = rate
-            .map(|rate| {
-                u32::try_from(rate)
-                    .ok()
-                    .filter(|rate| (1..=500).contains(rate))
-                    .ok_or_else(|| {
-                        Refusal::parameter(
-                            "MaxNumberOfMessagesPerSecond",
-                            rate,
-                            "Must be between 1 and 500, if provided.",
-                        )
-                    })
-            })
-            .transpose()?;
-        if self
-            .moves
-            .iter()
-            .any(|task| task.source == name && task.status == Status::Running)
-        {
-            return Err(Refusal::new(
-                Code::UnsupportedOperation,
-                "There is already a task running. Only one active task is allowed for a source queue arn at a given time.",
-            ));
-        }
+        self.may_move(&name, to.as_deref())?;
+        let rate = rate.map(move_rate).transpose()?;
         let to_move = self.queue(&name, now)?.counts().visible as u64;
         let task = Move {
             id: self.uuid(),
@@ -126,6 +90,28 @@ impl Broker {
         let id = task.id.clone();
         self.commit(Record::MoveBegan(task));
         Ok(id)
+    }
+
+    /// What AWS says against a move.
+    fn may_move(&self, name: &str, to: Option<&str>) -> Result<(), Refusal> {
+        let wrong = |message| Err(Refusal::new(Code::InvalidParameterValue, message));
+        if self.sources_of(name).is_empty() {
+            return wrong("Source queue must be configured as a Dead Letter Queue.");
+        }
+        let is_fifo = |name: &str| self.queues[name].attributes.fifo;
+        if to.is_some_and(|to| to == name || is_fifo(to) != is_fifo(name)) {
+            return wrong(
+                "Destination queue must be another queue of the same type as the source.",
+            );
+        }
+        let runs = |task: &Move| task.source == name && task.status == Status::Running;
+        if self.moves.iter().any(runs) {
+            return Err(Refusal::new(
+                Code::UnsupportedOperation,
+                "There is already a task running. Only one active task is allowed for a source queue arn at a given time.",
+            ));
+        }
+        Ok(())
     }
 
     /// The tasks of a dead-letter queue, the latest first.
@@ -246,4 +232,13 @@ impl Broker {
             !forget
         });
     }
+}
+
+/// Messages a second, as AWS allows them.
+fn move_rate(rate: i64) -> Result<u32, Refusal> {
+    let fits = u32::try_from(rate).ok();
+    fits.filter(|rate| (1..=500).contains(rate)).ok_or_else(|| {
+        let expected = "Must be between 1 and 500, if provided.";
+        Refusal::parameter("MaxNumberOfMessagesPerSecond", rate, expected)
+    })
 }
