@@ -400,13 +400,13 @@ pub async fn send(queue: &Queue, messages: &[Outgoing]) -> Sent {
 async fn send_some(queue: &Queue, messages: &[Outgoing]) -> Vec<EntryEnd> {
     let mut ends = vec![EntryEnd::Failed("not tried".to_owned()); messages.len()];
     for pause in [0, 1, 3] {
-        tokio::time::sleep(Duration::from_secs(pause)).await;
         let left: Vec<usize> = (0..messages.len())
             .filter(|at| matches!(ends[*at], EntryEnd::Failed(_)))
             .collect();
         if left.is_empty() {
             break;
         }
+        tokio::time::sleep(Duration::from_secs(pause)).await;
         let some: Vec<Outgoing> = left.iter().map(|at| messages[*at].clone()).collect();
         match queue.send(&some).await {
             Ok(new) => left.iter().zip(new).for_each(|(at, end)| ends[*at] = end),

@@ -85,7 +85,7 @@ pub fn check(cx: &mut Cx<'_>) {
                 Diagnostic::new(Code::StopBudget, place(), message)
                     .related(member, label)
                     .help(format!(
-                        "the budget must be at least {needed}: their times and 1s for runner itself"
+                        "the budget must be at least {needed}: their times and 1s for runner itself; or give them a shorter stop_timeout"
                     )),
             );
         }
