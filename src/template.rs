@@ -82,6 +82,11 @@ enum Piece {
 impl Template {
     /// Parses a text; what is wrong is collected, and left out of the template.
     pub fn parse(text: &str) -> (Template, Vec<Fault>) {
+        if !text.as_bytes().contains(&b'$') {
+            let literal = || Piece::Literal(text.to_owned());
+            let pieces = (!text.is_empty()).then(literal).into_iter().collect();
+            return (Template { pieces }, Vec::new());
+        }
         let mut faults = Vec::new();
         let pieces = scan::pieces(text)
             .into_iter()

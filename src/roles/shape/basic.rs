@@ -65,7 +65,7 @@ impl<T: Shape> Shape for Vec<T> {
                     .iter()
                     .enumerate()
                     .filter_map(|(at, item)| {
-                        reader.under(at.to_string(), &item.place, |reader| T::read(item, reader))
+                        reader.under(at, &item.place, |reader| T::read(item, reader))
                     })
                     .collect(),
             ),
@@ -109,11 +109,11 @@ impl<T: Shape> Shape for IndexMap<String, T> {
             reader.wrong_type_help(node, expected, Some(help.to_owned()));
             return None;
         }
-        let mut map = IndexMap::new();
+        let mut map = IndexMap::with_capacity(node.entries().len());
         for (key, node) in node.entries() {
             check_name(key, reader);
             if let Some(value) =
-                reader.under(key.name.clone(), &key.place, |reader| T::read(node, reader))
+                reader.under(&key.name, &key.place, |reader| T::read(node, reader))
             {
                 map.insert(key.name.clone(), value);
             }

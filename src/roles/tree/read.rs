@@ -119,10 +119,14 @@ impl<'a> Reading<'a> {
 
     /// The place of the last event, without the line ends that a block has at its end.
     fn place(&self) -> Place {
-        let text = &self.source.text()[self.last.clone()];
+        let mut range = self.last.clone();
+        let text = &self.source.text()[range.clone()];
+        if !text.ends_with(|c: char| c.is_ascii_graphic()) {
+            range.end = range.start + text.trim_end().len();
+        }
         Place {
             source: self.source.clone(),
-            range: self.last.start..self.last.start + text.trim_end().len(),
+            range,
         }
     }
 

@@ -51,9 +51,11 @@ impl Kind {
 
 /// The value of a scalar; none where it does not fit its tag.
 pub fn value(text: Cow<'_, str>, style: ScalarStyle, kind: Kind) -> Option<Value> {
+    if kind == Kind::Any && style == ScalarStyle::Plain {
+        return Some(plain(text));
+    }
     let trimmed = text.trim_matches([' ', '\t', '\r', '\n']);
     match kind {
-        Kind::Any if style == ScalarStyle::Plain => Some(plain(text)),
         Kind::Any | Kind::Plain | Kind::Text => Some(Value::Text(text.into_owned())),
         Kind::Null => Some(Value::Null),
         Kind::Bool => boolean(trimmed).map(Value::Bool),
