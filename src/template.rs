@@ -75,8 +75,8 @@ pub struct Template {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
     Literal(String),
-    /// With the place of the whole `${ … }`.
-    Expression(Expression, Range<usize>),
+    /// With the place of the whole `${ … }`; in a box, as most pieces are literal.
+    Expression(Box<(Expression, Range<usize>)>),
 }
 
 impl Template {
@@ -105,7 +105,7 @@ impl Template {
                 }
                 scan::Piece::Expression { whole, inner } => {
                     match Expression::parse(&text[inner.clone()]) {
-                        Ok(expression) => Some(Piece::Expression(expression, whole)),
+                        Ok(expression) => Some(Piece::Expression(Box::new((expression, whole)))),
                         Err(fault) => {
                             faults.push(fault.shifted(inner.start));
                             None
@@ -156,7 +156,8 @@ impl Template {
         for piece in &self.pieces {
             match piece {
                 Piece::Literal(literal) => text.push_str(literal),
-                Piece::Expression(expression, whole) => {
+                Piece::Expression(piece) => {
+                    let (expression, whole) = &**piece;
                     let value = expression
                         .text(scope)
                         .map_err(|fault| fault.shifted(whole.start + 2))?;
@@ -170,7 +171,7 @@ impl Template {
     fn expressions(&self) -> impl Iterator<Item = (&Expression, &Range<usize>)> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Literal(_) => None,
-            Piece::Expression(expression, whole) => Some((expression, whole)),
+            Piece::Expression(piece) => Some((&piece.0, &piece.1)),
         })
     }
 }

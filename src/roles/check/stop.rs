@@ -42,7 +42,8 @@ pub fn check(cx: &mut Cx<'_>) {
             continue;
         }
         waits(cx, role, spec, budget);
-        let times = |service: &Service| service.stop_timeout.0.saturating_add(service.drain_delay.0);
+        let times =
+            |service: &Service| service.stop_timeout.0.saturating_add(service.drain_delay.0);
         let all = spec.services.values().map(times);
         if Period(all.fold(STOP_RESERVE, Duration::saturating_add)) <= budget {
             // No order of them takes longer.
@@ -56,9 +57,8 @@ pub fn check(cx: &mut Cx<'_>) {
         let Ok(order) = Order::new(names, edges) else {
             continue;
         };
-        let (longest, chain) = order.longest_stop(|name| {
-            spec.services.get(name).map_or(Duration::ZERO, times)
-        });
+        let (longest, chain) =
+            order.longest_stop(|name| spec.services.get(name).map_or(Duration::ZERO, times));
         let needed = Period(longest + STOP_RESERVE);
         if !chain.is_empty() && needed > budget && longest > Duration::ZERO {
             let (message, label) = match chain.as_slice() {
