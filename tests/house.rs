@@ -286,7 +286,7 @@ fn imports_go_down_the_street_only() {
 
 /// Crates that few may know, so that they can be replaced, and their errors and `Debug` be kept from people.
 const IMPORTERS: &[(&str, &[&str])] = &[
-    ("granit_parser", &["roles/tree"]),
+    ("cgap_yaml", &["roles/tree"]),
     ("serde_yaml", &["roles/tree"]),
     ("figment", &["settings/layers"]),
     ("minijinja", &["template/expression"]),
@@ -324,7 +324,7 @@ fn a_crate_is_known_to_few() {
         .iter()
         .find(|code| code.path == "roles/tree/read.rs");
     assert!(
-        reader.expect("it is there").uses("granit_parser"),
+        reader.expect("it is there").uses("cgap_yaml"),
         "the reading works"
     );
 }

@@ -4,9 +4,8 @@
 //! merged with `<<` comes behind a mapping's own keys and never replaces one.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
-use granit_parser::{Event, Parser, ScalarStyle, ScanError, StrInput, Tag};
+use cgap_yaml::{Event, Events, ScalarStyle, ScanError, Tag};
 
 use super::scalar::{self, Kind};
 use super::{Key, LONG, Node, Value};
@@ -58,9 +57,7 @@ struct Size {
 
 struct Reading<'a> {
     source: &'a Source,
-    parser: Parser<'a, StrInput<'a>>,
-    /// The bytes of the last event.
-    last: Range<usize>,
+    events: Events<'a>,
     depth: usize,
     anchors: HashMap<usize, Anchor>,
     marked: usize,
@@ -73,12 +70,9 @@ struct Reading<'a> {
 
 /// The one document of a text, with what is wrong in it.
 pub fn document(source: &Source) -> Result<(Node, Vec<Diagnostic>), Stop> {
-    let mut options = granit_parser::Options::default();
-    options.set_emit_comments(false);
     let mut reading = Reading {
         source,
-        parser: Parser::new_from_str_with_options(source.text(), options),
-        last: 0..0,
+        events: Events::new(source.text()),
         depth: 0,
         anchors: HashMap::new(),
         marked: 0,
@@ -100,26 +94,12 @@ pub fn document(source: &Source) -> Result<(Node, Vec<Diagnostic>), Stop> {
 impl<'a> Reading<'a> {
     /// The next event of a document's content; none at the end.
     fn next(&mut self) -> Result<Option<Event<'a>>, Stop> {
-        while let Some(event) = self.parser.next_event() {
-            let (event, span) = event.map_err(Stop::Syntax)?;
-            let offset = |mark: granit_parser::Marker| mark.byte_offset().unwrap_or_default();
-            self.last = offset(span.start)..offset(span.end);
-            match event {
-                Event::Scalar(..)
-                | Event::SequenceStart(..)
-                | Event::SequenceEnd
-                | Event::MappingStart(..)
-                | Event::MappingEnd
-                | Event::Alias(_) => return Ok(Some(event)),
-                _ => {}
-            }
-        }
-        Ok(None)
+        self.events.next().map_err(Stop::Syntax)
     }
 
     /// The place of the last event, without the line ends that a block has at its end.
     fn place(&self) -> Place {
-        let mut range = self.last.clone();
+        let mut range = self.events.at();
         let text = &self.source.text()[range.clone()];
         if !text.ends_with(|c: char| c.is_ascii_graphic()) {
             range.end = range.start + text.trim_end().len();

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use granit_parser::{ScalarStyle, Tag};
+use cgap_yaml::{ScalarStyle, Tag};
 
 use super::Value;
 

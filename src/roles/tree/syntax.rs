@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use granit_parser::ScanError;
+use cgap_yaml::ScanError;
 
 use super::read::Stop;
 use crate::diag::{Code, Diagnostic};
