@@ -30,6 +30,7 @@ pub struct Node {
 
 /// Where the keys of a long mapping are; made when first asked, and a part of no comparison.
 #[derive(Default)]
+#[allow(clippy::box_collection, reason = "every node has one, and few use it")]
 struct Index(OnceCell<Box<HashMap<String, usize>>>);
 
 impl std::fmt::Debug for Index {

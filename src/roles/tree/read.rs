@@ -194,7 +194,7 @@ impl<'a> Reading<'a> {
                 Err(diagnostic) => {
                     // What is wrong below such a key is told when the key is mended.
                     self.found.truncate(told);
-                    self.found.push(diagnostic);
+                    self.found.push(*diagnostic);
                 }
             }
         }
@@ -284,13 +284,17 @@ fn merge_from(node: Node, merged: &mut Vec<(Key, Node)>) -> Result<(), Stop> {
     Ok(())
 }
 
-fn name(node: Node) -> Result<Key, Diagnostic> {
+fn name(node: Node) -> Result<Key, Box<Diagnostic>> {
     let name = match node.value {
         Value::Text(name) | Value::Number(name) => name,
         Value::Bool(value) => value.to_string(),
         Value::Null | Value::List(_) | Value::Map(_) => {
             let message = format!("a key must be a text, this is {}", node.kind());
-            return Err(Diagnostic::new(Code::WrongType, node.place, message));
+            return Err(Box::new(Diagnostic::new(
+                Code::WrongType,
+                node.place,
+                message,
+            )));
         }
     };
     Ok(Key {
