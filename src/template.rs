@@ -75,13 +75,18 @@ pub struct Template {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
     Literal(String),
-    /// With the place of the whole `${ … }`.
-    Expression(Expression, Range<usize>),
+    /// With the place of the whole `${ … }`; in a box, as most pieces are literal.
+    Expression(Box<(Expression, Range<usize>)>),
 }
 
 impl Template {
     /// Parses a text; what is wrong is collected, and left out of the template.
     pub fn parse(text: &str) -> (Template, Vec<Fault>) {
+        if !text.as_bytes().contains(&b'$') {
+            let literal = || Piece::Literal(text.to_owned());
+            let pieces = (!text.is_empty()).then(literal).into_iter().collect();
+            return (Template { pieces }, Vec::new());
+        }
         let mut faults = Vec::new();
         let pieces = scan::pieces(text)
             .into_iter()
@@ -100,7 +105,7 @@ impl Template {
                 }
                 scan::Piece::Expression { whole, inner } => {
                     match Expression::parse(&text[inner.clone()]) {
-                        Ok(expression) => Some(Piece::Expression(expression, whole)),
+                        Ok(expression) => Some(Piece::Expression(Box::new((expression, whole)))),
                         Err(fault) => {
                             faults.push(fault.shifted(inner.start));
                             None
@@ -159,7 +164,8 @@ impl Template {
         for piece in &self.pieces {
             match piece {
                 Piece::Literal(literal) => text.push_str(literal),
-                Piece::Expression(expression, whole) => {
+                Piece::Expression(piece) => {
+                    let (expression, whole) = &**piece;
                     let value = expression
                         .text(scope)
                         .map_err(|fault| fault.shifted(whole.start + 2))?;
@@ -173,7 +179,7 @@ impl Template {
     fn expressions(&self) -> impl Iterator<Item = (&Expression, &Range<usize>)> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Literal(_) => None,
-            Piece::Expression(expression, whole) => Some((expression, whole)),
+            Piece::Expression(piece) => Some((&piece.0, &piece.1)),
         })
     }
 }

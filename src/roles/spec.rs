@@ -103,9 +103,9 @@ record! {
         /// Codes that count as success.
         success_exit_codes: Vec<u8> = [0] => [0, 143],
         /// When the service counts as ready. Readiness never kills.
-        readiness: Option<Probe> => {"http": "http://127.0.0.1:${port}/health"},
+        readiness: Option<Box<Probe>> => {"http": "http://127.0.0.1:${port}/health"},
         /// When the service counts as alive; one that is not is stopped, and `restart` decides.
-        liveness: Option<Probe> => {"tcp": "127.0.0.1:${port}"},
+        liveness: Option<Box<Probe>> => {"tcp": "127.0.0.1:${port}"},
         /// Members that must have come far enough before this one starts.
         depends_on: IndexMap<String, Dependency> = {} => {"app": {"condition": "ready"}},
         /// The signal that asks the program to stop; it goes to the main process.

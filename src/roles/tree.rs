@@ -1,30 +1,22 @@
-//! A YAML text as a tree in which every key and value knows its place. The only importer of the YAML crate.
+//! A YAML text as a tree in which every key and value knows its place. The only importer of the YAML parser.
 //!
 //! Scalars keep their source text, so `00123`, `1.10` and `5432` stay as written. A duplicate key is a
 //! diagnostic here, with the place of the first one; the tree keeps the first. Aliases and merge keys are expanded;
 //! a bomb of them, or a file that is too deep, ends in one diagnostic.
 
+mod read;
+mod scalar;
 mod syntax;
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::OnceLock;
-
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_yaml::Spanned;
-use serde_yaml::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 
 use crate::diag::{Code, Diagnostic, Diagnostics};
 use crate::source::{Place, Source};
 
 /// The largest input file, in bytes.
 pub const MAX_BYTES: usize = 4 << 20;
-
-/// Values that one file may have, aliases expanded. A 4 MiB file of the shortest entries has fewer.
-const MAX_NODES: usize = 3_000_000;
-
-/// Deeper than any file that a person writes, and well inside the stack.
-const MAX_DEPTH: usize = 32;
 
 /// One value of the file.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +30,8 @@ pub struct Node {
 
 /// Where the keys of a long mapping are; made when first asked, and a part of no comparison.
 #[derive(Default)]
-struct Index(OnceLock<HashMap<String, usize>>);
+#[allow(clippy::box_collection, reason = "every node has one, and few use it")]
+struct Index(OnceCell<Box<HashMap<String, usize>>>);
 
 impl std::fmt::Debug for Index {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -88,6 +81,14 @@ pub struct Key {
 }
 
 impl Node {
+    fn new(value: Value, place: Place) -> Self {
+        Self {
+            value,
+            place,
+            index: Index::default(),
+        }
+    }
+
     /// "a mapping", "a number": for messages.
     pub fn kind(&self) -> &'static str {
         match self.value {
@@ -126,9 +127,11 @@ impl Node {
         }
         let index = self.index.0.get_or_init(|| {
             let places = entries.iter().enumerate();
-            places
-                .map(|(at, (key, _))| (key.name.clone(), at))
-                .collect()
+            Box::new(
+                places
+                    .map(|(at, (key, _))| (key.name.clone(), at))
+                    .collect(),
+            )
         });
         entries.get(*index.get(key)?)
     }
@@ -168,9 +171,7 @@ impl Node {
             Value::Null => Json::Null,
             Value::Bool(value) => Json::Bool(*value),
             Value::Text(text) => Json::String(text.clone()),
-            Value::Number(text) => {
-                serde_json::from_str(text).unwrap_or_else(|_| Json::String(text.clone()))
-            }
+            Value::Number(text) => number(text).unwrap_or_else(|| Json::String(text.clone())),
             Value::List(items) => items.iter().map(Node::to_json).collect(),
             Value::Map(entries) => entries
                 .iter()
@@ -202,12 +203,15 @@ impl Node {
                     .collect(),
             ),
         };
-        Node {
-            value,
-            place: place.clone(),
-            index: Index::default(),
-        }
+        Node::new(value, place.clone())
     }
+}
+
+/// A number as it was written, where JSON writes it so too; `.5` and `5.` by their value.
+fn number(text: &str) -> Option<serde_json::Value> {
+    let value = || serde_json::Number::from_f64(text.parse().ok()?);
+    let written = serde_json::from_str(text).ok();
+    written.or_else(|| Some(value()?.into()))
 }
 
 /// Reads a text; none, and one diagnostic, where it is not YAML.
@@ -224,226 +228,24 @@ pub fn parse(source: &Source, diagnostics: &mut Diagnostics) -> Option<Node> {
         );
         return None;
     }
-    match serde_yaml::from_str_with_options::<Spanned<Raw>>(source.text(), options()) {
-        Ok(raw) => Some(node(raw, source, diagnostics)),
-        Err(error) => {
-            diagnostics.push(syntax::explain(source, error.without_snippet()));
+    match read::document(source) {
+        Ok((tree, found)) => {
+            for diagnostic in found {
+                diagnostics.push(diagnostic);
+            }
+            Some(tree)
+        }
+        Err(stop) => {
+            diagnostics.push(syntax::explain(source, &stop));
             None
         }
     }
 }
 
-fn options() -> serde_yaml::Options {
-    let mut options = serde_yaml::Options::default();
-    if let Some(budget) = &mut options.budget {
-        budget.max_events = MAX_NODES * 2;
-        budget.max_nodes = MAX_NODES;
-        budget.max_depth = MAX_DEPTH;
-        budget.max_total_scalar_bytes = MAX_BYTES * 2;
-    }
-    // A file of roles has a handful of aliases; what is far beyond that is a bomb, found early.
-    options.alias_limits.max_total_replayed_events = 100_000;
-    options.duplicate_keys = DuplicateKeyPolicy::PassThrough;
-    options.non_finite_float_policy = NonFiniteFloatPolicy::AsString;
-    options.strict_booleans = true;
-    options.leading_zero_numbers_as_strings = true;
-    options.underscored_numbers_as_strings = true;
-    options.with_snippet = false;
-    options
-}
-
-/// What the parser hands over, before keys are checked and places are ours.
-enum Raw {
-    Null,
-    Text(String),
-    Number(String),
-    Bool(bool),
-    List(Vec<Spanned<Raw>>),
-    Map(Vec<(Spanned<Raw>, Spanned<Raw>)>),
-}
-
-fn node(raw: Spanned<Raw>, source: &Source, diagnostics: &mut Diagnostics) -> Node {
-    let place = place(source, &raw.referenced);
-    let value = match raw.value {
-        Raw::Null => Value::Null,
-        Raw::Bool(value) => Value::Bool(value),
-        Raw::Text(text) => Value::Text(text),
-        // The number as it was written, not as it was parsed: `1.10` is not 1.1.
-        Raw::Number(parsed) => Value::Number(written(source, &raw.defined, parsed)),
-        Raw::List(items) => Value::List(
-            items
-                .into_iter()
-                .map(|item| node(item, source, diagnostics))
-                .collect(),
-        ),
-        Raw::Map(entries) => Value::Map(map(entries, source, diagnostics)),
-    };
-    Node {
-        value,
-        place,
-        index: Index::default(),
-    }
-}
-
-fn map(
-    entries: Vec<(Spanned<Raw>, Spanned<Raw>)>,
-    source: &Source,
-    diagnostics: &mut Diagnostics,
-) -> Vec<(Key, Node)> {
-    let mut map: Vec<(Key, Node)> = Vec::with_capacity(entries.len());
-    // Where the keys of a long mapping are; in a short one, as nearly all are, looking at each is faster.
-    let mut index: Option<HashMap<String, usize>> = (entries.len() >= LONG).then(HashMap::new);
-    for (key, value) in entries {
-        let Some(key) = self::key(key, source, diagnostics) else {
-            continue;
-        };
-        let value = node(value, source, diagnostics);
-        let earlier = match &index {
-            Some(index) => index.get(&key.name).copied(),
-            None => map.iter().position(|(earlier, _)| earlier.name == key.name),
-        };
-        let Some(earlier) = earlier else {
-            if let Some(index) = &mut index {
-                index.insert(key.name.clone(), map.len());
-            }
-            map.push((key, value));
-            continue;
-        };
-        diagnostics.push(
-            Diagnostic::new(
-                Code::DuplicateKey,
-                key.place,
-                format!("the key `{}` stands twice in this mapping", key.name),
-            )
-            .label("again here")
-            .related(map[earlier].0.place.clone(), "first defined here"),
-        );
-    }
-    map
-}
-
-fn key(raw: Spanned<Raw>, source: &Source, diagnostics: &mut Diagnostics) -> Option<Key> {
-    let node = node(raw, source, diagnostics);
-    let name = match node.value {
-        Value::Text(name) | Value::Number(name) => name,
-        Value::Bool(value) => value.to_string(),
-        Value::Null | Value::List(_) | Value::Map(_) => {
-            let message = format!("a key must be a text, this is {}", node.kind());
-            diagnostics.push(Diagnostic::new(Code::WrongType, node.place, message));
-            return None;
-        }
-    };
-    Some(Key {
-        name,
-        place: node.place,
-    })
-}
-
-fn place(source: &Source, location: &serde_yaml::Location) -> Place {
-    let span = location.span();
-    match (span.byte_offset(), span.byte_len()) {
-        (Some(offset), Some(len)) => {
-            let range = offset as usize..(offset + len) as usize;
-            let place = source.place(range);
-            let trimmed = place.text().trim_end().len();
-            place.part(0..trimmed)
-        }
-        _ => {
-            let at = syntax::offset_of(source, location);
-            source.place(at..at)
-        }
-    }
-}
-
-fn written(source: &Source, location: &serde_yaml::Location, parsed: String) -> String {
-    match place(source, location).text() {
-        "" => parsed,
-        text => text.to_owned(),
-    }
-}
-
-impl<'de> Deserialize<'de> for Raw {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(RawVisitor)
-    }
-}
-
-struct RawVisitor;
-
-impl<'de> Visitor<'de> for RawVisitor {
-    type Value = Raw;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a YAML value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Raw, E> {
-        Ok(Raw::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Raw, E> {
-        Ok(Raw::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
-        Ok(Raw::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Raw, E> {
-        Ok(Raw::Number(value.to_string()))
-    }
-
-    fn visit_i128<E>(self, value: i128) -> Result<Raw, E> {
-        Ok(Raw::Number(value.to_string()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Raw, E> {
-        Ok(Raw::Number(value.to_string()))
-    }
-
-    fn visit_u128<E>(self, value: u128) -> Result<Raw, E> {
-        Ok(Raw::Number(value.to_string()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
-        Ok(Raw::Number(value.to_string()))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Raw, E> {
-        Ok(Raw::Text(value.to_owned()))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Raw, E> {
-        Ok(Raw::Text(value))
-    }
-
-    fn visit_bytes<E>(self, value: &[u8]) -> Result<Raw, E> {
-        Ok(Raw::Text(String::from_utf8_lossy(value).into_owned()))
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Raw, D::Error> {
-        Raw::deserialize(deserializer)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = access.next_element()? {
-            items.push(item);
-        }
-        Ok(Raw::List(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = access.next_entry()? {
-            entries.push(entry);
-        }
-        Ok(Raw::Map(entries))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::ProptestConfig;
+
     use super::*;
 
     fn read(text: &str) -> (Option<Node>, Vec<Diagnostic>) {
@@ -559,5 +361,92 @@ mod tests {
         let tree = tree.unwrap();
         assert_eq!(tree.at(&["e", "a"]).unwrap().scalar(), Some("1"));
         assert_eq!(tree.at(&["e", "b"]).unwrap().scalar(), Some("3"));
+    }
+
+    #[test]
+    fn an_alias_stands_where_it_is_written_and_costs_what_it_copies() {
+        let (tree, _) = read("a: &a {x: [1]}\nb: *a\n");
+        let tree = tree.unwrap();
+        assert_eq!(tree.at(&["b", "x", "0"]).unwrap().place.text(), "*a");
+        assert_eq!(tree.place_of(&["b", "x"]).unwrap().text(), "*a");
+        let many = format!("a: &a x\nb: [{}]\n", "*a, ".repeat(5000));
+        assert_eq!(read(&many).1, []);
+        let text = "x".repeat(1 << 20);
+        let large = format!("a: &a {text}\nb: [*a, *a, *a, *a]\n");
+        assert_eq!(read(&large).1, []);
+        let bomb = format!("a: &a {text}\nb: [*a, *a, *a, *a, *a]\n");
+        assert_eq!(read(&bomb).1[0].code, Code::YamlLimit);
+        let deep = format!("a: &a {}{}\n", "[".repeat(20), "]".repeat(20));
+        assert_eq!(read(&format!("{deep}b: [[[[[*a]]]]]\n")).1, []);
+        let deeper = format!("{deep}b: {}*a{}\n", "[".repeat(12), "]".repeat(12));
+        assert_eq!(read(&deeper).1[0].code, Code::YamlLimit);
+    }
+
+    #[test]
+    fn what_is_merged_replaces_no_key_and_a_duplicate_is_told_once() {
+        let (tree, found) = read(
+            "a: &a {x: 1, x: 2}\nb: {<<: [*a, {y: 3, x: 4}], z: 5}\nc: *a\n<<: {c: 1, d: 2}\n",
+        );
+        assert_eq!(found.len(), 1);
+        let tree = tree.unwrap();
+        assert_eq!(
+            tree.to_json().to_string(),
+            r#"{"a":{"x":1},"b":{"z":5,"x":1,"y":3},"c":{"x":1},"d":2}"#
+        );
+        assert_eq!(tree.place_of(&["b", "y"]).unwrap().text(), "y");
+    }
+
+    /// What a text holds, numbers without their value: we keep how they are written.
+    fn shape(json: &serde_json::Value) -> String {
+        use serde_json::Value as Json;
+        match json {
+            Json::Number(_) => "number".to_owned(),
+            Json::Array(items) => format!("{:?}", items.iter().map(shape).collect::<Vec<_>>()),
+            Json::Object(map) => {
+                let entries: std::collections::BTreeMap<_, _> =
+                    map.iter().map(|(key, value)| (key, shape(value))).collect();
+                format!("{entries:?}")
+            }
+            scalar => scalar.to_string(),
+        }
+    }
+
+    fn as_others_read(text: &str) -> Option<String> {
+        let mut options = serde_yaml::Options::default();
+        options.duplicate_keys = serde_yaml::options::DuplicateKeyPolicy::PassThrough;
+        options.strict_booleans = true;
+        options.leading_zero_numbers_as_strings = true;
+        options.underscored_numbers_as_strings = true;
+        let json = serde_yaml::from_str_with_options(text, options).ok()?;
+        Some(shape(&json))
+    }
+
+    const PIECES: &[&str] = &[
+        "a", "b", "k", ": ", ": ", ": ", "- ", "\n", "\n", "\n", "\n  ", "\n  ", "  ", "{", "}",
+        "[", "]", ", ", "&x ", "*x", "<<: ", "'q'", "\"d\\n\"", "12", "007", "1_0", "-5.50", ".5",
+        "true", "no", "null", "~", "!!int ", "!!str ", "!t ", "! ", "? ", "|\n", ">-\n", " #c",
+        "---\n", "é", "\t", "a: ", "\nb: ", "\nk: ", "\n- ", "\r\n", "{a: ", "[1, ",
+    ];
+
+    proptest::proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+
+        #[test]
+        fn a_text_means_what_others_read_in_it(
+            pieces in proptest::collection::vec(proptest::sample::select(PIECES), 1..24),
+        ) {
+            let text = pieces.concat();
+            let (tree, found) = read(&text);
+            let others = as_others_read(&text);
+            if let Some(tree) = tree && found.is_empty() {
+                // The JSON of others has no keys with tags.
+                if others.is_some() || !text.contains("!!") {
+                    let json = tree.to_json();
+                    proptest::prop_assert_eq!(Some(shape(&json)), others, "{:?}", text);
+                }
+            } else if found.iter().all(|d| d.code == Code::YamlSyntax) {
+                proptest::prop_assert_eq!(None, others, "{:?}", text);
+            }
+        }
     }
 }

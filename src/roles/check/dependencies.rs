@@ -46,6 +46,9 @@ pub fn members(role: &Role) -> Vec<Member<'_>> {
 
 /// A role's members share one space of names: status, logs and `depends_on` know them by name alone.
 fn names(cx: &mut Cx<'_>, role: &str, members: &[Member<'_>]) {
+    if members.len() < 2 {
+        return;
+    }
     let mut seen: HashMap<&str, &str> = HashMap::new();
     for (kind, name, _) in members {
         if let Some(first) = seen.get(name) {
@@ -152,6 +155,9 @@ fn never(cx: &mut Cx<'_>, place: crate::source::Place, needed: &str, why: &str) 
 }
 
 fn rings(cx: &mut Cx<'_>, role: &str, members: &[Member<'_>]) {
+    if members.iter().all(|(_, _, needs)| needs.is_empty()) {
+        return;
+    }
     let names = members.iter().map(|(_, name, _)| *name);
     let edges = members
         .iter()

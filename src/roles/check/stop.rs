@@ -7,7 +7,7 @@ use super::dependencies::members;
 use crate::diag::{Code, Diagnostic};
 use crate::order::Order;
 use crate::roles::scalar::Period;
-use crate::roles::spec::{Role, STOP_RESERVE};
+use crate::roles::spec::{Role, STOP_RESERVE, Service};
 
 /// Fargate's largest `stopTimeout` (Amazon ECS API, `ContainerDefinition`).
 const FARGATE_LIMIT: Period = Period(Duration::from_secs(120));
@@ -42,6 +42,13 @@ pub fn check(cx: &mut Cx<'_>) {
             continue;
         }
         waits(cx, role, spec, budget);
+        let times =
+            |service: &Service| service.stop_timeout.0.saturating_add(service.drain_delay.0);
+        let all = spec.services.values().map(times);
+        if Period(all.fold(STOP_RESERVE, Duration::saturating_add)) <= budget {
+            // No order of them takes longer.
+            continue;
+        }
         let members = members(spec);
         let names = members.iter().map(|(_, name, _)| *name);
         let edges = members
@@ -50,11 +57,8 @@ pub fn check(cx: &mut Cx<'_>) {
         let Ok(order) = Order::new(names, edges) else {
             continue;
         };
-        let (longest, chain) = order.longest_stop(|name| {
-            spec.services.get(name).map_or(Duration::ZERO, |service| {
-                service.stop_timeout.0 + service.drain_delay.0
-            })
-        });
+        let (longest, chain) =
+            order.longest_stop(|name| spec.services.get(name).map_or(Duration::ZERO, times));
         let needed = Period(longest + STOP_RESERVE);
         if !chain.is_empty() && needed > budget && longest > Duration::ZERO {
             let (message, label) = match chain.as_slice() {

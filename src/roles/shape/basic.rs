@@ -79,6 +79,25 @@ impl<T: Shape> Shape for Option<T> {
     }
 }
 
+/// What is large, and mostly not there.
+impl<T: Shape> Shape for Box<T> {
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        T::read(node, reader).map(Self::new)
+    }
+
+    fn absent() -> Option<Self> {
+        T::absent().map(Self::new)
+    }
+
+    fn stand_in(place: &Place) -> Option<Self> {
+        T::stand_in(place).map(Self::new)
+    }
+
+    fn schema(defs: &mut Definitions) -> Json {
+        T::schema(defs)
+    }
+}
+
 impl<T: Shape> Shape for Vec<T> {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         match &node.value {
@@ -87,7 +106,7 @@ impl<T: Shape> Shape for Vec<T> {
                     .iter()
                     .enumerate()
                     .filter_map(|(at, item)| {
-                        reader.under(at.to_string(), &item.place, |reader| T::read(item, reader))
+                        reader.under(at, &item.place, |reader| T::read(item, reader))
                     })
                     .collect(),
             ),
@@ -131,11 +150,10 @@ impl<T: Shape> Shape for IndexMap<String, T> {
             reader.wrong_type_help(node, expected, Some(help.to_owned()));
             return None;
         }
-        let mut map = IndexMap::new();
+        let mut map = IndexMap::with_capacity(node.entries().len());
         for (key, node) in node.entries() {
             check_name(key, reader);
-            if let Some(value) =
-                reader.under(key.name.clone(), &key.place, |reader| T::read(node, reader))
+            if let Some(value) = reader.under(&key.name, &key.place, |reader| T::read(node, reader))
             {
                 map.insert(key.name.clone(), value);
             }

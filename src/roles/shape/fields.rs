@@ -28,7 +28,7 @@ impl<'a> Fields<'a> {
         };
         Some(Self {
             entries,
-            taken: Vec::new(),
+            taken: Vec::with_capacity(24),
             missing: Vec::new(),
             place: reader.place().unwrap_or_else(|| node.place.clone()),
         })

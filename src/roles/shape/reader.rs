@@ -1,5 +1,7 @@
 //! What reading a file collects: the mistakes, and every text with expressions.
 
+use std::fmt::{Display, Write as _};
+
 use super::super::tree::{Node, Value};
 use crate::diag::{Code, Diagnostic, Diagnostics};
 use crate::source::Place;
@@ -56,7 +58,9 @@ pub struct Reader<'a> {
     pub diagnostics: &'a mut Diagnostics,
     /// Every text with expressions.
     pub uses: Vec<Use>,
-    path: Vec<String>,
+    /// The path's steps, one behind the other, and where each begins.
+    path: String,
+    steps: Vec<usize>,
     /// The places of the path's keys.
     places: Vec<Place>,
 }
@@ -67,7 +71,8 @@ impl<'a> Reader<'a> {
         Self {
             diagnostics,
             uses: Vec::new(),
-            path: Vec::new(),
+            path: String::new(),
+            steps: Vec::new(),
             places: Vec::new(),
         }
     }
@@ -75,15 +80,19 @@ impl<'a> Reader<'a> {
     /// Reads something that stands under `step`, whose key (or list item) is at `place`.
     pub fn under<T>(
         &mut self,
-        step: impl Into<String>,
+        step: impl Display,
         place: &Place,
         read: impl FnOnce(&mut Self) -> T,
     ) -> T {
-        self.path.push(step.into());
+        let start = self.path.len();
+        // A text takes whatever is written to it.
+        let _ = write!(self.path, "{step}");
+        self.steps.push(start);
         self.places.push(place.clone());
         let value = read(self);
-        self.path.pop();
         self.places.pop();
+        self.steps.pop();
+        self.path.truncate(start);
         value
     }
 
@@ -94,7 +103,7 @@ impl<'a> Reader<'a> {
 
     /// The name of the key that is being read; empty at the top.
     pub fn key(&self) -> &str {
-        self.path.last().map_or("", String::as_str)
+        self.steps.last().map_or("", |start| &self.path[*start..])
     }
 
     /// Whether the key belongs to a step, which has a `shell:` beside its `command:`.
@@ -137,7 +146,8 @@ impl<'a> Reader<'a> {
             }
             self.diagnostics.push(diagnostic);
         }
-        if !broken {
+        // A text without a dollar has nothing that anybody asks for.
+        if !broken && raw.as_bytes().contains(&b'$') {
             self.used(node, raw, Used::Template(template.clone()));
         }
         template
@@ -164,8 +174,12 @@ impl<'a> Reader<'a> {
     }
 
     fn used(&mut self, node: &Node, raw: &str, text: Used) {
+        let ends = self.steps.iter().skip(1).copied().chain([self.path.len()]);
+        let path = self.steps.iter().zip(ends);
         self.uses.push(Use {
-            path: self.path.clone(),
+            path: path
+                .map(|(start, end)| self.path[*start..end].to_owned())
+                .collect(),
             place: node.place.clone(),
             raw: raw.to_owned(),
             text,

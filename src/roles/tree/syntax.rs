@@ -4,59 +4,64 @@
 
 use std::ops::Range;
 
-use serde_yaml::Error;
+use cgap_yaml::ScanError;
 
+use super::read::Stop;
 use crate::diag::{Code, Diagnostic};
 use crate::source::{Place, Source};
 use crate::template;
 
-const TOO_LARGE: &str = "the file is too deep or too large once its aliases are expanded";
-
-/// How the parser's texts about its limits are known.
-const LIMITS: [&str; 3] = ["budget breached", "limit exceeded", "recursion limit"];
-
-/// The byte offset of a location that has only line and column.
-pub fn offset_of(source: &Source, location: &serde_yaml::Location) -> usize {
-    let line = (location.line() as usize).saturating_sub(1);
-    let column = (location.column() as usize).saturating_sub(1);
-    let start: usize = source
-        .text()
-        .split_inclusive('\n')
-        .take(line)
-        .map(str::len)
-        .sum();
-    let text = &source.text()[start..];
-    start
-        + text
-            .char_indices()
-            .nth(column)
-            .map_or(text.len(), |(at, _)| at)
-}
-
 /// The one diagnostic of a text that is not YAML.
-pub fn explain(source: &Source, error: &Error) -> Diagnostic {
-    let at = error
-        .location()
-        .map_or(0, |location| offset_of(source, &location));
-    let place = source.place(at..at + 1);
+pub fn explain(source: &Source, stop: &Stop) -> Diagnostic {
+    let place = match stop {
+        Stop::Syntax(error) => {
+            let at = offset_of(source, error);
+            source.place(at..at + 1)
+        }
+        Stop::Limit(place)
+        | Stop::Recursive(place)
+        | Stop::Documents(place)
+        | Stop::Tag(place)
+        | Stop::Merge(place) => place.part(0..1),
+    };
     if let Some(tab) = tab(source, &place) {
         return tab;
     }
     let limit = |message: &str| Diagnostic::new(Code::YamlLimit, place.clone(), message);
-    match error {
-        Error::RecursiveReferencesRequireWeakTypes { .. } => {
-            limit("an alias stands inside the value that it names")
-        }
-        Error::MultipleDocuments { .. } => documents(source, place),
-        // A limit that breaks inside an alias arrives only as a text.
-        other => {
-            let text = other.to_string();
-            if LIMITS.iter().any(|limit| text.contains(limit)) {
+    let syntax = |message: &str, help: &str| {
+        Diagnostic::new(Code::YamlSyntax, place.clone(), message).help(help)
+    };
+    match stop {
+        Stop::Limit(_) => limit(TOO_LARGE),
+        Stop::Recursive(_) => limit("an alias stands inside the value that it names"),
+        Stop::Documents(_) => documents(source, place),
+        Stop::Tag(_) => syntax(
+            "a value that does not fit its tag",
+            "remove the tag (`!!…`)",
+        ),
+        Stop::Merge(_) => syntax(
+            "`<<` takes in the keys of a mapping, and this is none",
+            "name a mapping (`<<: *name`) or a list of them",
+        ),
+        Stop::Syntax(error) => {
+            let sentence = error.info();
+            if sentence.contains("recursion limit") {
                 return limit(TOO_LARGE);
             }
-            trap(source, &place).unwrap_or_else(|| grammar(source, place, &sentence(&text)))
+            trap(source, &place).unwrap_or_else(|| grammar(source, place, &sentence))
         }
     }
+}
+
+const TOO_LARGE: &str = "the file is too deep or too large once its aliases are expanded";
+
+/// The byte offset of an error; the parser counts lines from 1 and columns from 0.
+fn offset_of(source: &Source, error: &ScanError) -> usize {
+    let mark = error.marker();
+    let line = source.line(mark.line());
+    let text = &source.text()[line.start..];
+    let column = text.char_indices().nth(mark.col());
+    line.start + column.map_or(text.len(), |(at, _)| at)
 }
 
 /// A tab where YAML wants blanks.
@@ -209,16 +214,6 @@ const PLAIN: &[(&[&str], &str, &str)] = &[
         "begin it on the next line, or write it as [a, b]",
     ),
     (
-        &[
-            "invalid u64",
-            "invalid i64",
-            "invalid bool",
-            "invalid float",
-        ],
-        "a value that does not fit its tag",
-        "remove the tag (`!!…`)",
-    ),
-    (
         &["unknown anchor"],
         "an alias of an anchor that is not there",
         "an alias `*name` stands for what was marked with `&name` above; put it in quotes if it is a text",
@@ -324,16 +319,4 @@ fn grammar(source: &Source, place: Place, sentence: &str) -> Diagnostic {
         return make(message, help);
     }
     Diagnostic::new(Code::YamlSyntax, place.clone(), sentence)
-}
-
-/// The first line of an error text, without the "at line 3, column 4" that the place says already.
-fn sentence(text: &str) -> String {
-    let line = text.lines().next().unwrap_or("this is not YAML");
-    let line = line.strip_prefix("error: ").unwrap_or(line);
-    match line.find(" at line ") {
-        Some(at) => line[..at].to_owned(),
-        None => line
-            .trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, ':' | ' '))
-            .to_owned(),
-    }
 }
