@@ -51,8 +51,8 @@ bench: venv $(BENCH_STAMP) ## measure the release build beside others, and write
 	$(VENV)/bin/python benches/report.py docs/benchmarks.md benches/start.py benches/supervisor.py benches/queues.py benches/validate.py
 
 check: ## format and lints
-	$(CARGO) fmt --check
-	$(CARGO) clippy --quiet --all-targets -- -D warnings
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --log-level error check licenses bans sources; fi
 
 venv: $(STAMP) ## .venv with the Python packages of the tests

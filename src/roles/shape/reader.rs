@@ -108,8 +108,11 @@ impl<'a> Reader<'a> {
 
     /// Whether the key belongs to a step, which has a `shell:` beside its `command:`.
     pub fn is_in_step(&self) -> bool {
-        let in_list = |name: &String| matches!(name.as_str(), "startup" | "steps");
-        self.key() == "command" && self.path.iter().rev().nth(2).is_some_and(in_list)
+        // …, the list, the step's number, `command`
+        let [.., list, number, _] = self.steps[..] else {
+            return false;
+        };
+        self.key() == "command" && matches!(&self.path[list..number], "startup" | "steps")
     }
 
     /// Says that a value is of another type than expected.
