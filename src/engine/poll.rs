@@ -50,8 +50,8 @@ const RETRIES: Backoff = Backoff {
     jitter: 0.2,
 };
 
-/// How soon after one place another one must come free to be in the same receive, and how long the first one waits for
-/// others at most: a receive of ten messages costs hardly more than a receive of one.
+/// How soon after one free place, or one deletion, another one must come to be in the same call, and how long the first
+/// one waits for others at most: a call for ten messages costs hardly more than a call for one.
 const GATHER: Duration = Duration::from_millis(1);
 const GATHER_MOST: Duration = Duration::from_millis(5);
 

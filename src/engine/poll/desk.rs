@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::fact::{Fact, Fate};
 use super::progress::Progress;
+use super::{GATHER, GATHER_MOST};
 use crate::engine::backoff::Backoff;
 use crate::engine::lease::{Beat, Leases, Number};
 use crate::shutdown::{self, Reason, Shutdown, Switch};
@@ -381,11 +382,11 @@ impl Desk {
     /// Deletes what is to be deleted; never returns.
     pub async fn clear(self: Rc<Self>) {
         loop {
-            let some: Vec<Deletion> = take_some(&self.deletions);
-            if some.is_empty() {
+            if self.deletions.borrow().is_empty() {
                 self.clerk.notified().await;
-                continue;
             }
+            self.gather().await;
+            let some: Vec<Deletion> = take_some(&self.deletions);
             let (some, gone): (Vec<_>, Vec<_>) =
                 some.into_iter().partition(|one| self.has(one.number));
             for one in gone {
@@ -395,6 +396,20 @@ impl Desk {
             }
             if let Some(pause) = self.delete_some(some).await {
                 tokio::time::sleep(pause).await;
+            }
+        }
+    }
+
+    /// Waits a moment for more to delete, unless there is enough for a call.
+    async fn gather(&self) {
+        let limit = Instant::now() + GATHER_MOST;
+        while self.deletions.borrow().len() < BATCH {
+            let soon = limit.min(Instant::now() + GATHER);
+            if tokio::time::timeout_at(soon, self.clerk.notified())
+                .await
+                .is_err()
+            {
+                return;
             }
         }
     }
