@@ -431,6 +431,8 @@ async fn a_queue_that_is_not_there_or_does_not_fit_ends_the_role_with_a_sentence
         let keys = format!("dead_letter: {dead}\nhandler: {{ command: [cat] }}");
         let text =
             roles(&server.endpoint(), &keys).replace("queue: tasks", &format!("queue: {queue}"));
+        let settings = "settings: { keys: { DEAD: { default: dead.fifo } } }\nroles:";
+        let text = text.replace("roles:", settings);
         let mut runner = Runner::start(&folder, &text, &[]);
         (runner.ends().await.code(), runner.log())
     };
@@ -459,7 +461,16 @@ async fn a_queue_that_is_not_there_or_does_not_fit_ends_the_role_with_a_sentence
     let create = server.client.create_queue().queue_name("dead.fifo");
     let create = create.attributes(aws_sdk_sqs::types::QueueAttributeName::FifoQueue, "true");
     create.send().await.expect("a queue");
-    let (code, log) = play("tasks", "dead.fifo").await;
-    assert_eq!(code, Some(78));
-    assert!(log.contains("this is FIFO and the queue is not"), "{log}");
+    // Written out it is found before anything runs; a value shows it when the queue is opened.
+    for (dead, expected) in [
+        (
+            "dead.fifo",
+            "the dead-letter queue is FIFO and the queue is not",
+        ),
+        ("\"${DEAD}\"", "this is FIFO and the queue is not"),
+    ] {
+        let (code, log) = play("tasks", dead).await;
+        assert_eq!(code, Some(78));
+        assert!(log.contains(expected), "{log}");
+    }
 }
