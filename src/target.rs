@@ -29,12 +29,7 @@ pub struct TargetError {
 impl Target {
     /// Reads `http://host[:port][/path][?query]`, or the same with `https`.
     pub fn parse_http(text: &str) -> Result<Target, TargetError> {
-        let url = http_url(text)?;
-        Ok(Target {
-            host: url.host().map(|host| bare(&host)).unwrap_or_default(),
-            port: url.port_or_known_default().unwrap_or_default(),
-            tls: url.scheme() == "https",
-        })
+        http_url(text).map(|(_, target)| target)
     }
 
     /// Reads `host:port`; an IPv6 address stands in brackets.
@@ -93,8 +88,8 @@ impl fmt::Display for TargetError {
 
 impl std::error::Error for TargetError {}
 
-/// The URL itself, checked as [`Target::parse_http`] does.
-pub(crate) fn http_url(text: &str) -> Result<Url, TargetError> {
+/// The URL itself and where it leads, checked as [`Target::parse_http`] does.
+pub(crate) fn http_url(text: &str) -> Result<(Url, Target), TargetError> {
     let wrong = |why: &str, help: String| {
         Err(TargetError {
             message: format!("`{}` is not an http URL: {why}", redact(text)),
@@ -127,7 +122,14 @@ pub(crate) fn http_url(text: &str) -> Result<Url, TargetError> {
     }
     match Url::parse(text) {
         Ok(url) if url.port() == Some(0) => wrong("the port is 0", usual()),
-        Ok(url) => Ok(url),
+        Ok(url) => {
+            let target = Target {
+                host: url.host().map(|host| bare(&host)).unwrap_or_default(),
+                port: url.port_or_known_default().unwrap_or_default(),
+                tls: url.scheme() == "https",
+            };
+            Ok((url, target))
+        }
         Err(why) => wrong(&why.to_string(), usual()),
     }
 }

@@ -114,8 +114,7 @@ pub async fn connect(host_port: &str, limit: Duration) -> Result<(), HttpError> 
 async fn send_with(clients: &Clients, request: &Request) -> Result<Response, HttpError> {
     let bad_url =
         |error: crate::target::TargetError| HttpError::new(Fault::BadUrl, error.to_string());
-    let url = http_url(&request.url).map_err(bad_url)?;
-    let target = Target::parse_http(&request.url).map_err(bad_url)?;
+    let (url, target) = http_url(&request.url).map_err(bad_url)?;
     let built = build(clients, request, url, &target)?;
     match timeout(request.timeout, exchange(built, &target)).await {
         Ok(answer) => answer,
