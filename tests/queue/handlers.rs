@@ -463,3 +463,19 @@ async fn a_queue_that_is_not_there_or_does_not_fit_ends_the_role_with_a_sentence
     assert_eq!(code, Some(78));
     assert!(log.contains("this is FIFO and the queue is not"), "{log}");
 }
+
+/// A log driver that takes nothing more must not keep a worker from its end.
+#[tokio::test]
+async fn a_worker_whose_output_nobody_takes_is_still_ended_in_time() {
+    let server = Server::with(Vec::new());
+    let queue = Queue::create(&server.client, "tasks", &[]).await;
+    let folder = Folder::new();
+    let keys = "visibility_timeout: 30s\nwait_time: 1s\nbackoff: { initial: 1s }\n\
+        handler: { timeout: 2s, worker: [sh, -c, 'read -r task; echo handled >> handled; exec yes flood'] }";
+    queue.send("a").await;
+    let (_never_read, full) = std::io::pipe().expect("a pipe");
+    let roles = roles(&server.endpoint(), keys);
+    let runner = Runner::start_with(&folder, &roles, &[], Some(full.into()));
+    folder.has_lines("handled", 2).await;
+    drop(runner);
+}

@@ -39,6 +39,11 @@ impl Poll {
         let mut next = Next::Yes;
         for hold in holds {
             let place = places.pop();
+            if !self.desk.has(hold.number) {
+                // Lost while it waited, and told so. Somebody else may have it: the rest must not overtake it.
+                next = Next::No;
+                continue;
+            }
             // What a receive brought after the stop began is given back as well.
             if next == Next::No || self.is_ending() {
                 drop(place);
@@ -246,7 +251,7 @@ impl Poll {
 
     fn not_acknowledged(&self, id: String, ack: Ack, what: &str) {
         match ack {
-            Ack::Done => {}
+            Ack::Done | Ack::Gone => {}
             Ack::Lost(why) => {
                 self.progress.borrow_mut().counts.lost += 1;
                 let why = format!("{what}: {why}");
