@@ -420,25 +420,31 @@ impl Desk {
             return None;
         }
         let ends = spread(self.queue.delete(&handles, SLACK).await, some.len());
-        let mut pause = None;
+        let (mut pause, mut first, mut reason) = (None, 0, String::new());
         for (mut one, end) in some.into_iter().zip(ends) {
             let ack = match end {
                 EntryEnd::Done => Ack::Done,
                 EntryEnd::Refused(why) => Ack::Lost(why),
                 EntryEnd::Failed(why) => {
-                    if one.tries == 0 {
-                        let what =
-                            format!("a message that is done could not be deleted yet: {why}");
-                        (self.tell)(Fact::Trouble { what });
-                    }
+                    first += usize::from(one.tries == 0);
                     pause = Some(PAUSES.pause(one.tries, 0.5));
                     one.tries += 1;
                     self.deletions.borrow_mut().push_back(one);
+                    reason = why;
                     continue;
                 }
             };
             self.end(one.number);
             let _ = one.answer.send(ack);
+        }
+        // Told once for each message, and once for all that failed together.
+        if first > 0 {
+            let which = match first {
+                1 => "a message that is done".to_owned(),
+                n => format!("{n} messages that are done"),
+            };
+            let what = format!("{which} could not be deleted yet: {reason}");
+            (self.tell)(Fact::Trouble { what });
         }
         pause
     }
