@@ -296,7 +296,7 @@ pub fn values(text: &str) -> Result<Vec<String>, String> {
 pub fn misfits(bodies: &[String], schema: Option<&MessageSchema>) -> Vec<String> {
     let why = |body: &String| match schema.and_then(|schema| schema.misfit(body)) {
         Some(why) => Some(why),
-        None if body.is_empty() => Some("it is empty".to_owned()),
+        None if body.is_empty() => Some("the message is empty".to_owned()),
         None if body.len() > MOST_BYTES => Some(format!(
             "it has {} bytes, and SQS takes {MOST_BYTES}",
             body.len()

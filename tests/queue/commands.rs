@@ -207,6 +207,18 @@ async fn what_cannot_be_sent_is_said_and_nothing_of_it_is_sent() {
             "message 2: the message does not fit its schema at `/required`",
         ),
         (
+            with(&["--body", ""]),
+            "",
+            1,
+            "message 1: the message is empty",
+        ),
+        (
+            vec!["queue", "send", "http://127.0.0.1:1/0/q", "--body", ""],
+            "",
+            1,
+            "message 1: the message is empty",
+        ),
+        (
             with(&["--json", "{CANARY}"]),
             "",
             1,
