@@ -287,7 +287,7 @@ pub enum Queue {
 }
 
 /// Which queue is meant.
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub struct Which {
     /// A queue of roles.yaml, or the name, URL or ARN of another
     #[arg(value_name = "QUEUE")]
@@ -297,7 +297,7 @@ pub struct Which {
     pub role: Option<String>,
 }
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub struct Send {
     #[command(flatten)]
     pub which: Which,

@@ -182,6 +182,7 @@ fn world(global: &Global, log_level: LogLevel) -> Result<Rc<World>, RunError> {
         stop_timeout: Cell::new(DEFAULT_STOP),
         signals,
         desk: Desk::default(),
+        protection: Rc::default(),
     }))
 }
 

@@ -43,7 +43,7 @@ pub fn run(global: &Global, command: &Command) -> ExitCode {
 }
 
 async fn send(global: &Global, options: &Send, world: &Rc<World>) -> Result<Exit, Ending> {
-    let bodies = words::bodies(options)?;
+    let bodies = bodies(options).await?;
     let tasks = which::find(global, &options.which, world).await?;
     let misfits = tasks::misfits(&bodies, tasks.schema.as_ref());
     if !misfits.is_empty() {
@@ -76,13 +76,21 @@ async fn send(global: &Global, options: &Send, world: &Rc<World>) -> Result<Exit
     }
     say(&format!(
         "runner: {} not sent\n  {}\n",
-        match sent.failed.len() {
+        match sent.missing {
             1 => "1 message was".to_owned(),
             n => format!("{n} messages were"),
         },
         sent.failed.join("\n  ")
     ));
     Ok(Exit::UNAVAILABLE)
+}
+
+/// Reads what is to be sent in a thread of its own: a stdin that never ends must not be in the way of a signal.
+async fn bodies(options: &Send) -> Result<Vec<String>, Ending> {
+    let options = options.clone();
+    let read = tokio::task::spawn_blocking(move || words::bodies(&options)).await;
+    let gone = |_| RunError::new(Exit::SOFTWARE, "cannot read what is to be sent", "");
+    Ok(read.map_err(gone)??)
 }
 
 fn messages_of(count: usize) -> String {

@@ -87,6 +87,8 @@ impl Leases {
             let_go: false,
             is_sure,
         };
+        // A beat that is left of leases that are gone would be late for this one, and too early.
+        let running = self.beat_at.filter(|_| self.kept().next().is_some());
         self.held.insert(number, lease);
         let period = if is_sure {
             self.period()
@@ -94,8 +96,13 @@ impl Leases {
             Duration::ZERO
         };
         let due = now + period;
-        self.beat_at = Some(self.beat_at.map_or(due, |at| at.min(due)));
+        self.beat_at = Some(running.map_or(due, |at| at.min(due)));
         number
+    }
+
+    /// Those that are not being given back.
+    fn kept(&self) -> impl Iterator<Item = &Lease> {
+        self.held.values().filter(|lease| !lease.let_go)
     }
 
     /// Whether a lease is there and known to be ours.
@@ -143,11 +150,10 @@ impl Leases {
 
     /// When there is something to do: a beat, or an end.
     pub fn wakes_at(&self) -> Option<Instant> {
-        let kept = || self.held.values().filter(|lease| !lease.let_go);
         let beat = self
             .beat_at
-            .filter(|_| kept().any(|lease| !is_at_its_end(lease)));
-        let end = kept().map(|lease| lease.deadline).min();
+            .filter(|_| self.kept().any(|lease| !is_at_its_end(lease)));
+        let end = self.kept().map(|lease| lease.deadline).min();
         [beat, end].into_iter().flatten().min()
     }
 
@@ -248,6 +254,19 @@ mod tests {
         // The other was not granted, and ends when it would have without.
         assert_eq!(leases.expired(start + MINUTE / 2 + MINUTE * 2), [first + 1]);
         assert_eq!(leases.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_first_message_after_a_while_is_not_late() {
+        let (mut leases, start) = leases(MINUTE);
+        let first = leases.take("a".into(), start, start);
+        let given_back = leases.take("b".into(), start, start);
+        leases.end(first);
+        leases.let_go(given_back);
+        let later = start + MINUTE * 10;
+        leases.take("c".into(), later, later);
+        assert_eq!(leases.lag(later), None);
+        assert!(leases.wakes_at().unwrap() > later + MINUTE / 3);
     }
 
     #[tokio::test]

@@ -2,7 +2,8 @@
 //!
 //! `PUT $ECS_AGENT_URI/task-protection/v1/state` (Amazon ECS developer guide, "Task scale-in protection endpoint").
 //! It is asked for before a message is handed over, renewed well before it ends, and taken back before the next
-//! receive once nothing is in hand. It does not hold against Spot, StopTask and failing hosts: those send SIGTERM.
+//! receive once nothing is in hand, in none of the role's queues: a task has one protection. It does not hold against
+//! Spot, StopTask and failing hosts: those send SIGTERM.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -30,7 +31,16 @@ const LONGEST: Duration = Duration::from_secs(600);
 /// The agent is on the same host and asks ECS.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// The protection of this task.
+/// What the queues of a task share.
+#[derive(Default)]
+pub struct Shared {
+    /// One call at a time.
+    calls: tokio::sync::Mutex<()>,
+    /// How many queues need the protection.
+    holders: Cell<u32>,
+}
+
+/// The protection of this task, as one queue sees it.
 pub struct Protection {
     /// The agent's endpoint; none where there is nothing to ask for.
     url: Option<String>,
@@ -38,8 +48,7 @@ pub struct Protection {
     /// Since when it holds without a gap, and when it was last granted.
     held: Cell<Option<(Instant, Instant)>>,
     warned: Cell<bool>,
-    /// One call at a time.
-    calls: tokio::sync::Mutex<()>,
+    shared: Rc<Shared>,
     tell: Rc<dyn Fn(Fact)>,
     error: RefCell<String>,
 }
@@ -76,7 +85,7 @@ impl Protection {
             is_required: wish == TaskProtection::Required,
             held: Cell::new(None),
             warned: Cell::new(false),
-            calls: tokio::sync::Mutex::new(()),
+            shared: world.protection.clone(),
             tell,
             error: RefCell::default(),
         }))
@@ -87,7 +96,7 @@ impl Protection {
         if self.held.get().is_some() {
             return true;
         }
-        let _alone = self.calls.lock().await;
+        let _alone = self.shared.calls.lock().await;
         if self.held.get().is_some() || self.put(true).await {
             return true;
         }
@@ -99,10 +108,14 @@ impl Protection {
         if self.held.get().is_none() {
             return;
         }
-        let _alone = self.calls.lock().await;
-        self.put(false).await;
-        // What could not be taken back ends by itself.
+        let _alone = self.shared.calls.lock().await;
         self.held.set(None);
+        let left = self.shared.holders.get() - 1;
+        self.shared.holders.set(left);
+        if left == 0 {
+            // What could not be taken back ends by itself.
+            self.put(false).await;
+        }
     }
 
     /// Whether it has held for so long that a gap is due.
@@ -119,7 +132,7 @@ impl Protection {
                 RENEWED.saturating_sub(granted.elapsed())
             });
             tokio::time::sleep(due.max(Duration::from_secs(1))).await;
-            let _alone = self.calls.lock().await;
+            let _alone = self.shared.calls.lock().await;
             if self
                 .held
                 .get()
@@ -156,8 +169,11 @@ impl Protection {
         };
         let Some(why) = why else {
             if enabled {
-                let since = self.held.get().map_or(asked, |(since, _)| since);
-                self.held.set(Some((since, asked)));
+                let held = self.held.replace(Some((asked, asked)));
+                match held {
+                    Some((since, _)) => self.held.set(Some((since, asked))),
+                    None => self.shared.holders.set(self.shared.holders.get() + 1),
+                }
             }
             return true;
         };

@@ -69,9 +69,18 @@ pub struct Sent {
     pub queue: String,
     /// How many it took.
     pub sent: usize,
-    /// "message 3: why", for each that it did not take.
+    /// How many it did not take.
+    #[serde(skip_serializing_if = "is_none")]
+    pub missing: usize,
+    /// "message 3: why" or "messages 3 to 7: why", for those that it did not take.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<String>,
+}
+
+// The signature is serde's.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// How many messages there are, as SQS estimates them.
@@ -236,7 +245,8 @@ impl Tasks {
         let back: Vec<Entry> = messages.iter().map(back).collect();
         let mut are_back = true;
         for some in back.chunks(BATCH) {
-            are_back &= queue.hide(some, SLACK).await.is_ok();
+            let ends = queue.hide(some, SLACK).await;
+            are_back &= ends.is_ok_and(|ends| ends.iter().all(|end| *end == EntryEnd::Done));
         }
         Ok(Peeked {
             queue: queue.name().to_owned(),
@@ -286,7 +296,7 @@ pub fn values(text: &str) -> Result<Vec<String>, String> {
 pub fn misfits(bodies: &[String], schema: Option<&MessageSchema>) -> Vec<String> {
     let why = |body: &String| match schema.and_then(|schema| schema.misfit(body)) {
         Some(why) => Some(why),
-        None if body.is_empty() => Some("it is empty".to_owned()),
+        None if body.is_empty() => Some("the message is empty".to_owned()),
         None if body.len() > MOST_BYTES => Some(format!(
             "it has {} bytes, and SQS takes {MOST_BYTES}",
             body.len()
@@ -373,7 +383,8 @@ impl Unfit {
     }
 }
 
-/// Sends all messages; what failed for a moment is tried a second and a third time.
+/// Sends all messages; what failed for a moment is tried a second and a third time. Where the queue itself cannot be
+/// asked, that ends it: the rest is not tried.
 pub async fn send(queue: &Queue, messages: &[Outgoing]) -> Sent {
     let mut all = Sent {
         queue: queue.name().to_owned(),
@@ -383,22 +394,53 @@ pub async fn send(queue: &Queue, messages: &[Outgoing]) -> Sent {
     while !rest.is_empty() {
         let (now, later) = rest.split_at(Outgoing::fitting(rest));
         let first = messages.len() - rest.len();
-        for (at, end) in send_some(queue, now).await.into_iter().enumerate() {
+        let (ends, is_away) = send_some(queue, now).await;
+        let failed = ends.into_iter().enumerate().filter_map(|(at, end)| {
+            let number = first + at + 1;
             match end {
-                EntryEnd::Done => all.sent += 1,
-                EntryEnd::Refused(why) | EntryEnd::Failed(why) => {
-                    all.failed
-                        .push(format!("message {}: {why}", first + at + 1));
-                }
+                EntryEnd::Done => None,
+                EntryEnd::Refused(why) | EntryEnd::Failed(why) => Some((number, why)),
             }
-        }
+        });
+        let failed: Vec<(usize, String)> = failed.collect();
+        all.sent += now.len() - failed.len();
+        all.failed.extend(in_rows(failed));
         rest = later;
+        if is_away && !rest.is_empty() {
+            let (from, to) = (messages.len() - rest.len() + 1, messages.len());
+            let which = numbers(from, to);
+            all.failed.push(format!("{which}: not tried after that"));
+            break;
+        }
     }
+    all.missing = messages.len() - all.sent;
     all
 }
 
-async fn send_some(queue: &Queue, messages: &[Outgoing]) -> Vec<EntryEnd> {
-    let mut ends = vec![EntryEnd::Failed("not tried".to_owned()); messages.len()];
+/// One line for messages that stand in a row and failed for the same reason.
+fn in_rows(failed: Vec<(usize, String)>) -> Vec<String> {
+    let mut rows: Vec<(usize, usize, String)> = Vec::new();
+    for (number, why) in failed {
+        match rows.last_mut() {
+            Some((_, to, same)) if *to + 1 == number && *same == why => *to = number,
+            _ => rows.push((number, number, why)),
+        }
+    }
+    let line = |(from, to, why)| format!("{}: {why}", numbers(from, to));
+    rows.into_iter().map(line).collect()
+}
+
+fn numbers(from: usize, to: usize) -> String {
+    match from == to {
+        true => format!("message {from}"),
+        false => format!("messages {from} to {to}"),
+    }
+}
+
+/// What became of each, and whether the queue could not be asked at all.
+async fn send_some(queue: &Queue, messages: &[Outgoing]) -> (Vec<EntryEnd>, bool) {
+    let mut ends = vec![EntryEnd::Failed(String::new()); messages.len()];
+    let mut is_away = false;
     for pause in [0, 1, 3] {
         let left: Vec<usize> = (0..messages.len())
             .filter(|at| matches!(ends[*at], EntryEnd::Failed(_)))
@@ -408,7 +450,9 @@ async fn send_some(queue: &Queue, messages: &[Outgoing]) -> Vec<EntryEnd> {
         }
         tokio::time::sleep(Duration::from_secs(pause)).await;
         let some: Vec<Outgoing> = left.iter().map(|at| messages[*at].clone()).collect();
-        match queue.send(&some).await {
+        let sent = queue.send(&some).await;
+        is_away = sent.is_err();
+        match sent {
             Ok(new) => left.iter().zip(new).for_each(|(at, end)| ends[*at] = end),
             Err(error) => {
                 let text = error.error.to_string();
@@ -420,7 +464,7 @@ async fn send_some(queue: &Queue, messages: &[Outgoing]) -> Vec<EntryEnd> {
             }
         }
     }
-    ends
+    (ends, is_away)
 }
 
 /// A message as JSON.

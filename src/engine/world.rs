@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::control::Desk;
 use super::event::Event;
+use super::protection;
 use crate::plan::Plan;
 use crate::roles::spec::STOP_RESERVE;
 use crate::shutdown::{Shutdown, Switch};
@@ -43,6 +44,8 @@ pub struct World {
     pub signals: Rc<Signals>,
     /// Where questions to this runner are taken.
     pub desk: Desk,
+    /// What the queues know of this task's protection.
+    pub protection: Rc<protection::Shared>,
 }
 
 impl World {

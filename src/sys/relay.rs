@@ -97,18 +97,17 @@ pub struct Voice {
 }
 
 impl Voice {
-    /// Relays whole lines that did not come through a pipe of ours (a worker's, say), waiting for room.
-    pub async fn say(&mut self, lines: &[u8]) {
+    /// Takes whole lines that did not come through a pipe of ours (a worker's, say); [`Voice::deliver`] relays them.
+    pub fn take(&mut self, lines: &[u8]) {
         let redactor = self.redaction.get();
         self.clean.extend_from_slice(&redactor.redact(lines));
         if self.clean.last().is_some_and(|&last| last != b'\n') {
             self.clean.push(b'\n');
         }
-        self.deliver().await;
     }
 
-    /// Hands everything clean to the writer. May be dropped at any wait and called again.
-    async fn deliver(&mut self) {
+    /// Hands everything clean to the writer, waiting for room. May be dropped at any wait and called again.
+    pub async fn deliver(&mut self) {
         while self.framed < self.clean.len() {
             self.lane.room().await;
             self.frame_some();

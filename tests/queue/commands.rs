@@ -3,7 +3,12 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use crate::stage::{DEADLINE, Folder, client, wait_for};
+use std::time::{Duration, Instant};
+
+use runner::queue_server::model::refusal::Code;
+use runner::queue_server::{Fault, FaultKind};
+
+use crate::stage::{DEADLINE, Folder, Queue, Server, client, wait_for};
 
 /// Runs a command in a folder and waits for its end; what is given on stdin is there.
 async fn run(folder: &Folder, args: &[&str], input: &str) -> (i32, String, String) {
@@ -202,6 +207,18 @@ async fn what_cannot_be_sent_is_said_and_nothing_of_it_is_sent() {
             "message 2: the message does not fit its schema at `/required`",
         ),
         (
+            with(&["--body", ""]),
+            "",
+            1,
+            "message 1: the message is empty",
+        ),
+        (
+            vec!["queue", "send", "http://127.0.0.1:1/0/q", "--body", ""],
+            "",
+            1,
+            "message 1: the message is empty",
+        ),
+        (
             with(&["--json", "{CANARY}"]),
             "",
             1,
@@ -288,11 +305,7 @@ async fn what_cannot_be_sent_is_said_and_nothing_of_it_is_sent() {
         "",
     )
     .await;
-    assert_eq!(
-        (code, out.as_str()),
-        (0, "1 message sent to free\n"),
-        "{said}"
-    );
+    assert_eq!((code, &*out, &*said), (0, "1 message sent to free\n", ""));
 }
 
 #[tokio::test]
@@ -316,4 +329,84 @@ async fn a_strict_server_has_only_what_was_created_and_stops_as_told() {
     let (code, _, said) = run(&folder, &["queue", "depth", "tasks", "--role", "a"], "").await;
     assert_eq!(code, 69);
     assert!(said.contains("connection refused"), "{said}");
+}
+
+#[tokio::test]
+async fn many_are_sent_without_pauses_and_where_the_queue_goes_away_the_rest_is_not_tried() {
+    let refused = |nth| Fault {
+        action: "SendMessageBatch".to_owned(),
+        nth,
+        kind: FaultKind::Error(Code::ServiceUnavailable),
+    };
+    // The second command's second call, and its two tries after that.
+    let server = Server::with(vec![refused(42), refused(43), refused(44)]);
+    let queue = Queue::create(&server.client, "tasks", &[]).await;
+    let folder = Folder::new();
+    let lines =
+        |count: u32| -> String { (0..count).map(|n| format!("{{\"n\": {n}}}\n")).collect() };
+    let send = ["queue", "send", &queue.url, "-"];
+    let begun = Instant::now();
+    let (code, out, said) = run(&folder, &send, &lines(400)).await;
+    assert_eq!((code, &*out), (0, "400 messages sent to tasks\n"), "{said}");
+    assert!(begun.elapsed() < Duration::from_secs(20), "it paused");
+    assert_eq!(queue.counts().await, (400, 0, 0));
+    let (code, out, said) = run(&folder, &send, &lines(35)).await;
+    assert_eq!((code, &*out), (69, "10 messages sent to tasks\n"), "{said}");
+    assert!(
+        said.starts_with(
+            "runner: 25 messages were not sent\n  messages 11 to 20: cannot send to queue `tasks`"
+        ) && said.ends_with("\n  messages 21 to 35: not tried after that\n"),
+        "{said}"
+    );
+    assert_eq!(queue.counts().await, (410, 0, 0));
+}
+
+#[tokio::test]
+async fn what_is_refused_of_a_batch_is_tried_again_alone_or_named() {
+    let entries = |nth, code, places: &[usize]| Fault {
+        action: "SendMessageBatch".to_owned(),
+        nth,
+        kind: FaultKind::Entries(code, places.to_vec()),
+    };
+    let server = Server::with(vec![
+        entries(1, Code::InternalFailure, &[1, 2]),
+        entries(2, Code::InvalidMessageContents, &[1]),
+    ]);
+    let queue = Queue::create(&server.client, "tasks", &[]).await;
+    let send = ["queue", "send", &queue.url, "-"];
+    let (code, out, said) = run(&Folder::new(), &send, "1 2 3 4").await;
+    assert_eq!((code, &*out), (69, "3 messages sent to tasks\n"), "{said}");
+    assert!(
+        said.starts_with("runner: 1 message was not sent\n  message 3: InvalidMessageContents"),
+        "{said}"
+    );
+    let mut bodies: Vec<String> = queue
+        .drain()
+        .await
+        .into_iter()
+        .filter_map(|m| m.body)
+        .collect();
+    bodies.sort();
+    assert_eq!(bodies, ["1", "2", "4"]);
+}
+
+#[tokio::test]
+async fn a_stdin_that_never_ends_is_not_in_the_way_of_a_signal() {
+    let folder = Folder::new();
+    let mut child = command(&folder, &["queue", "send", "http://127.0.0.1:1/0/q", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let status = format!("/proc/{}/status", child.id());
+    wait_for("its ears", || {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+        let caught = u64::from_str_radix(caught.trim(), 16).ok()?;
+        (caught & (1 << (libc::SIGTERM - 1)) != 0).then_some(())
+    })
+    .await;
+    // SAFETY: integers only; the child is not waited for yet, so the number is its.
+    unsafe { libc::kill(child.id().cast_signed(), libc::SIGTERM) };
+    let ended = wait_for("its end", || child.try_wait().expect("a child")).await;
+    assert_eq!(ended.code(), Some(143));
 }

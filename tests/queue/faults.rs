@@ -259,3 +259,22 @@ async fn a_second_signal_ends_it_at_once_and_a_killed_runner_loses_nothing() {
     runner.ends().await;
     queue.reaches((1, 0, 0)).await;
 }
+
+#[tokio::test]
+async fn a_return_that_hangs_does_not_hold_up_the_heartbeat_of_others() {
+    // The first call is the return of what failed at once.
+    let server = Server::with(vec![fault(BEAT, 1, FaultKind::Hang)]);
+    let keys = "visibility_timeout: 3s\nwait_time: 1s\nconcurrency: 2\nbackoff: { initial: 900s }\n\
+        handler: { command: [sh, -c, 'read -r task; [ $task != bad ] || exit 1; echo start >> handled; sleep 6; echo end >> handled'] }";
+    let queue = Queue::create(&server.client, "tasks", &[]).await;
+    queue.send("bad\n").await;
+    let good = queue.send("good\n").await;
+    let folder = Folder::new();
+    let mut runner = Runner::start(&folder, &roles(&server.endpoint(), keys), &[]);
+    let done = runner.tells("message-done", 1).await;
+    assert!(done[0].contains(&good), "{done:?}");
+    let lost = runner.events("message-lost");
+    assert!(!lost.iter().any(|line| line.contains(&good)), "{lost:?}");
+    assert_eq!(folder.lines("handled"), ["start", "end"]);
+    assert_eq!(runner.stop().await.0, 0);
+}

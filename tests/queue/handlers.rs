@@ -431,8 +431,6 @@ async fn a_queue_that_is_not_there_or_does_not_fit_ends_the_role_with_a_sentence
         let keys = format!("dead_letter: {dead}\nhandler: {{ command: [cat] }}");
         let text =
             roles(&server.endpoint(), &keys).replace("queue: tasks", &format!("queue: {queue}"));
-        let settings = "settings: { keys: { DEAD: { default: dead.fifo } } }\nroles:";
-        let text = text.replace("roles:", settings);
         let mut runner = Runner::start(&folder, &text, &[]);
         (runner.ends().await.code(), runner.log())
     };
@@ -461,16 +459,111 @@ async fn a_queue_that_is_not_there_or_does_not_fit_ends_the_role_with_a_sentence
     let create = server.client.create_queue().queue_name("dead.fifo");
     let create = create.attributes(aws_sdk_sqs::types::QueueAttributeName::FifoQueue, "true");
     create.send().await.expect("a queue");
-    // Written out it is found before anything runs; a value shows it when the queue is opened.
+    // Where the name is written it is seen before anything begins, else when the queue is opened.
     for (dead, expected) in [
         (
             "dead.fifo",
             "the dead-letter queue is FIFO and the queue is not",
         ),
-        ("\"${DEAD}\"", "this is FIFO and the queue is not"),
+        (
+            "\"${'dead.' ~ 'fifo'}\"",
+            "cannot use `dead.fifo` as dead_letter of `tasks`: this is FIFO and the queue is not",
+        ),
     ] {
         let (code, log) = play("tasks", dead).await;
         assert_eq!(code, Some(78));
         assert!(log.contains(expected), "{log}");
     }
+}
+
+#[tokio::test]
+async fn a_refused_permission_ends_the_role_at_the_start_and_is_tried_again_later() {
+    let refused = |action: &str, nth| runner::queue_server::Fault {
+        action: action.to_owned(),
+        nth,
+        kind: runner::queue_server::FaultKind::Error(
+            runner::queue_server::model::refusal::Code::AccessDenied,
+        ),
+    };
+    let server = Server::with(vec![
+        refused("GetQueueUrl", 1),
+        refused("ReceiveMessage", 1),
+    ]);
+    let queue = Queue::create(&server.client, "tasks", &[]).await;
+    let folder = Folder::new();
+    let keys = "wait_time: 1s\nhandler: { command: [cat] }";
+    let text = roles(&server.endpoint(), keys);
+    let mut runner = Runner::start(&folder, &text, &[]);
+    assert_eq!(runner.ends().await.code(), Some(77), "{}", runner.log());
+    assert!(
+        runner
+            .log()
+            .contains("allow `sqs:GetQueueUrl` on it to the task role or user in use"),
+        "{}",
+        runner.log()
+    );
+    queue.send("a").await;
+    let mut runner = Runner::start(&folder, &text, &[]);
+    runner.tells("message-done", 1).await;
+    let told = runner.events("queue-unreachable");
+    assert!(
+        told.len() == 1 && told[0].contains("sqs:ReceiveMessage"),
+        "{told:?}"
+    );
+    assert_eq!(runner.stop().await.0, 0);
+}
+
+/// A log driver that takes nothing more must not keep a worker from its end.
+#[tokio::test]
+async fn a_worker_whose_output_nobody_takes_is_still_ended_in_time() {
+    let server = Server::with(Vec::new());
+    let queue = Queue::create(&server.client, "tasks", &[]).await;
+    let folder = Folder::new();
+    let keys = "visibility_timeout: 30s\nwait_time: 1s\nbackoff: { initial: 1s }\n\
+        handler: { timeout: 2s, worker: [sh, -c, 'read -r task; echo handled >> handled; exec yes flood'] }";
+    queue.send("a").await;
+    let (_never_read, full) = std::io::pipe().expect("a pipe");
+    let roles = roles(&server.endpoint(), keys);
+    let runner = Runner::start_with(&folder, &roles, &[], Some(full.into()));
+    folder.has_lines("handled", 2).await;
+    drop(runner);
+}
+
+/// What stands behind a message that is retried is not received with it: with `max_receives` it would die unseen.
+#[tokio::test]
+async fn a_retry_costs_the_rest_of_its_group_no_receive() {
+    let server = Server::with(Vec::new());
+    let fifo = [
+        (aws_sdk_sqs::types::QueueAttributeName::FifoQueue, "true"),
+        (
+            aws_sdk_sqs::types::QueueAttributeName::ContentBasedDeduplication,
+            "true",
+        ),
+    ];
+    let queue = Queue::create(&server.client, "tasks.fifo", &fifo).await;
+    let dead = Queue::create(&server.client, "dead.fifo", &fifo).await;
+    for at in 0..4 {
+        let send = server.client.send_message().queue_url(&queue.url);
+        let send = send.message_group_id("g").message_body(format!("n{at}"));
+        send.send().await.expect("sent");
+    }
+    let folder = Folder::new();
+    let keys = r#"
+dead_letter: dead.fifo
+max_receives: 2
+wait_time: 1s
+concurrency: 10
+backoff: { initial: 1s }
+handler:
+  command: [sh, -c, 'body=$(cat); echo "$body $QUEUE_RECEIVE_COUNT" >> handled; [ $body != n0 ] && [ $body != n1 ]']
+"#;
+    let text = roles(&server.endpoint(), keys).replace("queue: tasks", "queue: tasks.fifo");
+    let mut runner = Runner::start(&folder, &text, &[]);
+    runner.tells("message-done", 2).await;
+    assert_eq!(
+        folder.lines("handled"),
+        ["n0 1", "n0 2", "n1 1", "n1 2", "n2 1", "n3 1"]
+    );
+    assert_eq!(dead.counts().await, (2, 0, 0));
+    assert_eq!(runner.stop().await.0, 0);
 }

@@ -11,7 +11,7 @@
 //! | B5 the default handler swallows failures | `ingester::the_ingester_hands_tasks_to_the_application_and_loses_none` |
 //! | B6 a message that the handler declined is deleted | the same |
 //! | B7 an empty list is a success | `commands::what_cannot_be_sent_is_said_and_nothing_of_it_is_sent` |
-//! | B8 a partial failure is reported as a whole one | `send` counts what was sent and names what was not; `faults::entries_that_could_not_be_deleted_are_tried_again_and_no_others` |
+//! | B8 a partial failure is reported as a whole one | `commands::what_is_refused_of_a_batch_is_tried_again_alone_or_named` |
 //! | B9 two defaults for the type | roles.yaml has one, in the message's schema |
 //! | B10 no stop in order | `faults::a_stop_lets_a_short_handler_finish`, `faults::a_stop_gives_back_what_is_not_done_in_time_unless_it_is_to_be_held`, `faults::what_a_receive_brings_after_sigterm_is_given_back_at_once` |
 //! | B11 a list that grows for ever | `engine::poll::progress` counts, and keeps no list |
@@ -35,6 +35,7 @@ mod faults;
 mod handlers;
 mod ingester;
 mod kill;
+mod metrics;
 mod moto;
 mod protection;
 mod stage;

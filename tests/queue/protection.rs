@@ -87,3 +87,49 @@ async fn off_asks_nobody_and_required_needs_an_agent() {
         runner.log()
     );
 }
+
+#[tokio::test]
+async fn the_protection_lasts_while_any_queue_of_the_task_has_a_message() {
+    let agent = Endpoint::new([Act::answer(200, GRANTED)]).await;
+    let server = Server::with(Vec::new());
+    let long = Queue::create(&server.client, "long", &[]).await;
+    let short = Queue::create(&server.client, "short", &[]).await;
+    let folder = Folder::new();
+    let queue = |name: &str, script: &str| {
+        format!(
+            "      {name}:\n        queue: {name}\n        endpoint: \"{}\"\n        wait_time: 1s\n        handler: {{ command: [sh, -c, '{script}'] }}\n",
+            server.endpoint()
+        )
+    };
+    let text = format!(
+        "version: 1\nplatform: {{ stop_timeout: 9s }}\nroles:\n  r:\n    queues:\n{}{}",
+        queue(
+            "long",
+            "echo long >> handled; until [ -e go ]; do sleep 0.05; done"
+        ),
+        queue("short", "echo short >> handled")
+    );
+    let uri = agent.url("/api/1/");
+    let mut runner = Runner::start(&folder, &text, &[("ECS_AGENT_URI", uri.as_str())]);
+    long.send("a").await;
+    folder.has_lines("handled", 1).await;
+    // Between two of these the other queue has nothing in hand.
+    for number in 1..=3 {
+        short.send("b").await;
+        runner.tells("message-done", number).await;
+        short.reaches((0, 0, 0)).await;
+    }
+    let released = || {
+        let asked = agent.requests();
+        asked
+            .iter()
+            .filter(|request| request.ends_with(r#"{"ProtectionEnabled":false}"#))
+            .count()
+    };
+    assert_eq!(released(), 0);
+    folder.write("go", "");
+    runner.tells("message-done", 4).await;
+    crate::stage::wait_for("the release", || (released() == 1).then_some(())).await;
+    assert_eq!(runner.stop().await.0, 0);
+    assert_eq!(released(), 1);
+}

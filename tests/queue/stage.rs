@@ -268,15 +268,29 @@ pub async fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 pub struct Runner {
     pub child: Child,
     log: PathBuf,
+    /// Where it can be asked.
+    pub socket: PathBuf,
 }
 
 impl Runner {
     pub fn start(folder: &Folder, roles: &str, environment: &[(&str, &str)]) -> Self {
+        Self::start_with(folder, roles, environment, None)
+    }
+
+    /// With a stdout and stderr of the test's own; its log is empty then.
+    pub fn start_with(
+        folder: &Folder,
+        roles: &str,
+        environment: &[(&str, &str)],
+        output: Option<std::os::fd::OwnedFd>,
+    ) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let roles = folder.write(&format!("roles-{number}.yaml"), roles);
         let log = folder.0.join(format!("log-{number}"));
         let file = std::fs::File::create(&log).expect("a log");
+        let file = output.map_or(file, std::fs::File::from);
+        let socket = folder.0.join(format!("socket-{number}"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
         command
             .args([
@@ -293,7 +307,7 @@ impl Runner {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("RUNNER_SOCKET", folder.0.join(format!("socket-{number}")))
+            .env("RUNNER_SOCKET", &socket)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("a log"))
@@ -301,6 +315,7 @@ impl Runner {
         Self {
             child: command.spawn().expect("the runner starts"),
             log,
+            socket,
         }
     }
 

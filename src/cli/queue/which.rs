@@ -23,12 +23,11 @@ use crate::sys::queue::Wanted;
 
 /// Finds it.
 pub async fn find(global: &Global, which: &Which, world: &Rc<World>) -> Result<Tasks, Ending> {
-    let loaded = match usable(global) {
-        Ok(loaded) => loaded,
-        // A queue that is named as SQS knows it needs no roles.yaml.
-        Err(_) if !global.config.exists() => return Ok(by_name(which, None)),
-        Err(ending) => return Err(ending),
-    };
+    // A queue that is named as SQS knows it needs no roles.yaml.
+    if which.role.is_none() && !global.config.exists() {
+        return Ok(by_name(which, None));
+    }
+    let loaded = usable(global)?;
     let Some(roles) = &loaded.roles else {
         return Ok(by_name(which, None));
     };

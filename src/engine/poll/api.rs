@@ -185,7 +185,7 @@ impl Door {
         let sent = tasks::send(&self.queue, &messages).await;
         (self.tell)(Fact::Added {
             count: sent.sent,
-            failed: sent.failed.len(),
+            failed: sent.missing,
             peer: head.peer,
         });
         let status = if sent.failed.is_empty() { 200 } else { 502 };

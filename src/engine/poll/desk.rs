@@ -1,8 +1,9 @@
 //! The messages in hand and all that is told to the queue about them: heartbeats, deletions, returns.
 //!
-//! Two small tasks do the calls. The keeper alone changes visibilities, so a heartbeat can never overtake the giving
-//! back of the same message; the clerk deletes, as many at once as have gathered. Only the entries that failed are
-//! tried again, and only while the lease lasts.
+//! Two small tasks do the calls. The keeper alone changes visibilities: a message is given back while no heartbeat is
+//! under way, and gets none any more, so that none can overtake its return. Returns do not hold up the next heartbeat.
+//! The clerk deletes, as many at once as have gathered. Only the entries that failed are tried again, and only while
+//! the lease lasts.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -41,6 +42,8 @@ pub struct Desk {
     deletions: RefCell<VecDeque<Deletion>>,
     returns: RefCell<VecDeque<Return>>,
     keeper: Notify,
+    /// After each heartbeat, granted or not.
+    beaten: Notify,
     clerk: Notify,
     progress: Rc<RefCell<Progress>>,
     tell: Rc<dyn Fn(Fact)>,
@@ -72,6 +75,8 @@ pub enum Ack {
     Done,
     /// The message is not ours any more.
     Lost(String),
+    /// The same, and told already.
+    Gone,
     /// Not done: the message comes back when its visibility has run out.
     Left(String),
 }
@@ -85,7 +90,6 @@ struct Deletion {
 struct Return {
     number: Number,
     time: Duration,
-    tries: u32,
     answer: oneshot::Sender<Ack>,
 }
 
@@ -105,6 +109,7 @@ impl Desk {
             deletions: RefCell::default(),
             returns: RefCell::default(),
             keeper: Notify::new(),
+            beaten: Notify::new(),
             clerk: Notify::new(),
             progress,
             tell,
@@ -120,19 +125,17 @@ impl Desk {
             .map(|message| self.hold(message, asked, now))
             .collect();
         self.note();
-        let is_sure = |hold: &Hold| self.leases.borrow().is_sure(hold.number);
-        if !holds.iter().all(is_sure) {
-            self.beat().await;
-            holds.retain(|hold| {
-                let sure = is_sure(hold);
-                if !sure {
-                    self.lose(hold.number, "it came late and could not be confirmed");
-                }
-                sure
-            });
-        }
         self.keeper.notify_one();
-        holds
+        loop {
+            let beaten = self.beaten.notified();
+            holds.retain(|hold| self.has(hold.number));
+            let is_sure = |hold: &Hold| self.leases.borrow().is_sure(hold.number);
+            if holds.iter().all(is_sure) {
+                return holds;
+            }
+            // The first heartbeat is due at once; where it fails, the end of the lease is near.
+            beaten.await;
+        }
     }
 
     fn hold(&self, message: Received, asked: Instant, now: Instant) -> Hold {
@@ -201,7 +204,6 @@ impl Desk {
         self.returns.borrow_mut().push_back(Return {
             number,
             time: Duration::from_secs(time.as_millis().div_ceil(1000) as u64),
-            tries: 0,
             answer,
         });
         self.keeper.notify_one();
@@ -244,6 +246,7 @@ impl Desk {
 
     /// Keeps leases up and gives messages back; never returns.
     pub async fn keep(self: Rc<Self>) {
+        let mut returns = JoinSet::new();
         loop {
             let wakes_at = self.leases.borrow().wakes_at();
             let due = async {
@@ -254,10 +257,20 @@ impl Desk {
             };
             tokio::select! {
                 biased;
-                () = due => self.beat().await,
+                () = due => {
+                    self.beat().await;
+                    self.beaten.notify_waiters();
+                }
                 () = self.keeper.notified() => {}
+                Some(_) = returns.join_next() => {}
             }
-            while self.returning().await {}
+            loop {
+                let some: Vec<Return> = take_some(&self.returns);
+                if some.is_empty() {
+                    break;
+                }
+                returns.spawn_local(self.clone().put_back(some));
+            }
         }
     }
 
@@ -336,47 +349,47 @@ impl Desk {
         }
     }
 
-    /// Gives some messages back; true where there may be more.
-    async fn returning(&self) -> bool {
-        let some: Vec<Return> = take_some(&self.returns);
-        let (some, gone): (Vec<_>, Vec<_>) = some.into_iter().partition(|one| self.has(one.number));
-        for one in gone {
-            let _ = one.answer.send(Ack::Lost("its lease has ended".to_owned()));
-        }
-        if some.is_empty() {
-            return false;
-        }
-        let entries: Vec<Entry> = some
-            .iter()
-            .filter_map(|one| {
-                let handle = self.leases.borrow().get(one.number)?.handle.clone();
-                Some(Entry {
-                    handle,
-                    time: one.time,
+    /// Gives some messages back.
+    async fn put_back(self: Rc<Self>, mut some: Vec<Return>) {
+        for tries in 0.. {
+            let (left, gone): (Vec<_>, Vec<_>) =
+                some.into_iter().partition(|one| self.has(one.number));
+            for one in gone {
+                let _ = one.answer.send(Ack::Gone);
+            }
+            if left.is_empty() {
+                return;
+            }
+            let entries: Vec<Entry> = left
+                .iter()
+                .filter_map(|one| {
+                    let handle = self.leases.borrow().get(one.number)?.handle.clone();
+                    Some(Entry {
+                        handle,
+                        time: one.time,
+                    })
                 })
-            })
-            .collect();
-        let ends = spread(self.queue.hide(&entries, SLACK / 2).await, some.len());
-        let mut pause = None;
-        for (mut one, end) in some.into_iter().zip(ends) {
-            let ack = match end {
-                EntryEnd::Done => Ack::Done,
-                EntryEnd::Refused(why) => Ack::Lost(why),
-                EntryEnd::Failed(_) if one.tries + 1 < TRIES => {
-                    pause = Some(PAUSES.pause(one.tries, 0.5));
-                    one.tries += 1;
-                    self.returns.borrow_mut().push_back(one);
-                    continue;
-                }
-                EntryEnd::Failed(why) => Ack::Left(why),
-            };
-            self.end(one.number);
-            let _ = one.answer.send(ack);
+                .collect();
+            let ends = spread(self.queue.hide(&entries, SLACK / 2).await, left.len());
+            some = Vec::new();
+            for (one, end) in left.into_iter().zip(ends) {
+                let ack = match end {
+                    EntryEnd::Done => Ack::Done,
+                    EntryEnd::Refused(why) => Ack::Lost(why),
+                    EntryEnd::Failed(_) if tries + 1 < TRIES => {
+                        some.push(one);
+                        continue;
+                    }
+                    EntryEnd::Failed(why) => Ack::Left(why),
+                };
+                self.end(one.number);
+                let _ = one.answer.send(ack);
+            }
+            if some.is_empty() {
+                return;
+            }
+            tokio::time::sleep(PAUSES.pause(tries, 0.5)).await;
         }
-        if let Some(pause) = pause {
-            tokio::time::sleep(pause).await;
-        }
-        true
     }
 
     /// Deletes what is to be deleted; never returns.
@@ -390,9 +403,7 @@ impl Desk {
             let (some, gone): (Vec<_>, Vec<_>) =
                 some.into_iter().partition(|one| self.has(one.number));
             for one in gone {
-                let _ = one.answer.send(Ack::Lost(
-                    "its lease ended before it could be deleted".to_owned(),
-                ));
+                let _ = one.answer.send(Ack::Gone);
             }
             if let Some(pause) = self.delete_some(some).await {
                 tokio::time::sleep(pause).await;
@@ -424,25 +435,31 @@ impl Desk {
             return None;
         }
         let ends = spread(self.queue.delete(&handles, SLACK).await, some.len());
-        let mut pause = None;
+        let (mut pause, mut first, mut reason) = (None, 0, String::new());
         for (mut one, end) in some.into_iter().zip(ends) {
             let ack = match end {
                 EntryEnd::Done => Ack::Done,
                 EntryEnd::Refused(why) => Ack::Lost(why),
                 EntryEnd::Failed(why) => {
-                    if one.tries == 0 {
-                        let what =
-                            format!("a message that is done could not be deleted yet: {why}");
-                        (self.tell)(Fact::Trouble { what });
-                    }
+                    first += usize::from(one.tries == 0);
                     pause = Some(PAUSES.pause(one.tries, 0.5));
                     one.tries += 1;
                     self.deletions.borrow_mut().push_back(one);
+                    reason = why;
                     continue;
                 }
             };
             self.end(one.number);
             let _ = one.answer.send(ack);
+        }
+        // Told once for each message, and once for all that failed together.
+        if first > 0 {
+            let which = match first {
+                1 => "a message that is done".to_owned(),
+                n => format!("{n} messages that are done"),
+            };
+            let what = format!("{which} could not be deleted yet: {reason}");
+            (self.tell)(Fact::Trouble { what });
         }
         pause
     }

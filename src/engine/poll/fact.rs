@@ -60,7 +60,7 @@ pub enum Fate {
     },
     /// It was put among the dead letters and deleted.
     Rejected { reason: String },
-    /// It was given back as the role stops.
+    /// It was given back at once: the role stops, or may not handle it now.
     Released,
     /// It stays hidden until its visibility runs out.
     Left { why: String },
@@ -164,7 +164,7 @@ impl Fate {
                 (Error, "message-rejected", text)
             }
             Fate::Released => {
-                let text = format!("message {id} given back, as the role stops");
+                let text = format!("message {id} given back at once");
                 (Info, "message-released", text)
             }
             Fate::Left { why } => {

@@ -21,36 +21,18 @@ const ORIGIN: &str = "OriginalMessageId";
 /// The most attributes that a message may have.
 const MOST_ATTRIBUTES: usize = 10;
 
-/// Whether the next message of the same group may be handled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
-    Yes,
-    /// This one comes back, and the next must not overtake it.
-    No,
-}
-
 impl Poll {
-    /// Messages that must keep their order, or a single one.
-    pub(super) async fn chain(
-        self: Rc<Self>,
-        holds: Vec<Hold>,
-        mut places: Vec<OwnedSemaphorePermit>,
-    ) {
-        let mut next = Next::Yes;
-        for hold in holds {
-            let place = places.pop();
-            // What a receive brought after the stop began is given back as well.
-            if next == Next::No || self.is_ending() {
-                drop(place);
-                self.release(&hold).await;
-                next = Next::No;
-                continue;
-            }
-            next = self.one(hold, place).await;
+    /// From hand to its end; the place becomes free when the handler is done.
+    pub(super) async fn one(self: Rc<Self>, hold: Hold, place: Option<OwnedSemaphorePermit>) {
+        if !self.desk.has(hold.number) {
+            // Lost before it was handed over, and told so: somebody else may have it.
+            return;
         }
-    }
-
-    async fn one(&self, hold: Hold, place: Option<OwnedSemaphorePermit>) -> Next {
+        if self.is_ending() {
+            // What a receive brought after the stop began is given back as well.
+            drop(place);
+            return self.release(&hold).await;
+        }
         let started = Instant::now();
         let verdict = match self.refusal(&hold.message) {
             Some(reason) => Verdict::Reject { reason },
@@ -67,24 +49,20 @@ impl Poll {
         drop(place);
         if !self.desk.has(hold.number) {
             // Lost, and told so: nothing is acknowledged.
-            return Next::No;
+            return;
         }
         match verdict {
             Verdict::Done => self.done(&hold, started).await,
             Verdict::Retry { reason, pause } => self.retry(&hold, reason, pause).await,
             Verdict::Reject { reason } => self.reject(&hold, reason).await,
-            Verdict::Stopped => {
-                match self.spec.on_interrupt {
-                    OnInterrupt::Release => self.release(&hold).await,
-                    OnInterrupt::Hold => self.leave(&hold),
-                }
-                Next::No
-            }
+            Verdict::Stopped => match self.spec.on_interrupt {
+                OnInterrupt::Release => self.release(&hold).await,
+                OnInterrupt::Hold => self.leave(&hold),
+            },
             Verdict::Broken(error) => {
                 // First of all nothing more is received.
                 self.give_up(error);
                 self.release(&hold).await;
-                Next::No
             }
         }
     }
@@ -106,7 +84,7 @@ impl Poll {
         self.schema.as_ref()?.misfit(&message.body)
     }
 
-    async fn done(&self, hold: &Hold, started: Instant) -> Next {
+    async fn done(&self, hold: &Hold, started: Instant) {
         let id = hold.message.id.clone();
         match self.desk.delete(hold.number).await {
             Ack::Done => {
@@ -117,16 +95,12 @@ impl Poll {
                 }
                 let took = started.elapsed();
                 self.tell_of(id, Fate::Done { took });
-                Next::Yes
             }
-            ack => {
-                self.not_acknowledged(id, ack, "it is done, but could not be deleted");
-                Next::No
-            }
+            ack => self.not_acknowledged(id, ack, "it is done, but could not be deleted"),
         }
     }
 
-    async fn retry(&self, hold: &Hold, reason: String, pause: Option<Duration>) -> Next {
+    async fn retry(&self, hold: &Hold, reason: String, pause: Option<Duration>) {
         let receives = hold.message.receives;
         let is_last = self
             .spec
@@ -141,7 +115,7 @@ impl Poll {
     }
 
     /// Gives a message back for a later try.
-    async fn come_back(&self, hold: &Hold, reason: String, pause: Option<Duration>) -> Next {
+    async fn come_back(&self, hold: &Hold, reason: String, pause: Option<Duration>) {
         let receives = hold.message.receives;
         let chance = self.dice.borrow_mut().roll();
         let pause = pause.unwrap_or_else(|| self.retries.pause(receives.saturating_sub(1), chance));
@@ -159,11 +133,10 @@ impl Poll {
             }
             ack => self.not_acknowledged(id, ack, &reason),
         }
-        Next::No
     }
 
     /// Dead letters first, then the deletion: in between it stands in both, never in none.
-    async fn reject(&self, hold: &Hold, reason: String) -> Next {
+    async fn reject(&self, hold: &Hold, reason: String) {
         let Some(dead) = &self.dead_letter else {
             let reason = format!("rejected ({reason}), and there is no dead_letter");
             return self.come_back(hold, reason, None).await;
@@ -198,7 +171,7 @@ impl Poll {
                 if self.desk.has(hold.number) {
                     self.release(hold).await;
                 }
-                return Next::No;
+                return;
             }
         }
         let id = hold.message.id.clone();
@@ -206,7 +179,6 @@ impl Poll {
             Ack::Done => {
                 self.progress.borrow_mut().counts.rejected += 1;
                 self.tell_of(id, Fate::Rejected { reason });
-                Next::Yes
             }
             ack => {
                 self.not_acknowledged(
@@ -214,7 +186,6 @@ impl Poll {
                     ack,
                     "it is among the dead letters, but could not be deleted",
                 );
-                Next::No
             }
         }
     }
@@ -246,7 +217,7 @@ impl Poll {
 
     fn not_acknowledged(&self, id: String, ack: Ack, what: &str) {
         match ack {
-            Ack::Done => {}
+            Ack::Done | Ack::Gone => {}
             Ack::Lost(why) => {
                 self.progress.borrow_mut().counts.lost += 1;
                 let why = format!("{what}: {why}");

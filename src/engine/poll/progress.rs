@@ -51,7 +51,7 @@ pub struct Counts {
     pub rejected: u64,
     /// Messages that the queue gave to somebody else while they were in hand.
     pub lost: u64,
-    /// Messages given back because the role stops.
+    /// Messages given back at once: the role stops, or may not handle them now.
     pub released: u64,
     /// Receives that came back with nothing.
     pub empty_receives: u64,

@@ -196,10 +196,12 @@ impl Poll {
         self.cx.shutdown.sleep(pause).await;
     }
 
-    /// How many messages may be asked for.
+    /// How many messages may be asked for. Of a FIFO queue it is one: a receive of several may bring several of one
+    /// group, and each retry of the first would cost the others a receive that nobody saw, up to their last.
     fn most(&self) -> usize {
         let limit = self.spec.concurrency.0 as usize + LEAVING;
-        limit.saturating_sub(self.desk.len()).min(BATCH)
+        let batch = if self.queue.is_fifo() { 1 } else { BATCH };
+        limit.saturating_sub(self.desk.len()).min(batch)
     }
 
     /// One receive; a stop does not break it off before it must. None when it did.
@@ -246,38 +248,17 @@ impl Poll {
         }
     }
 
-    /// Gives each message, or in a FIFO queue each group's messages in their order, to a task.
+    /// Gives each message to a task.
     fn hand_over(
         self: &Rc<Self>,
         holds: Vec<Hold>,
         mut places: Vec<OwnedSemaphorePermit>,
         messages: &mut JoinSet<()>,
     ) {
-        for chain in chains(holds) {
-            let free = places.len().saturating_sub(chain.len());
-            let theirs = places.split_off(free);
-            messages.spawn_local(self.clone().chain(chain, theirs));
+        for hold in holds {
+            messages.spawn_local(self.clone().one(hold, places.pop()));
         }
     }
-}
-
-/// Messages by group, each group in its order; without a group each by itself.
-fn chains(holds: Vec<Hold>) -> Vec<Vec<Hold>> {
-    let mut chains: Vec<Vec<Hold>> = Vec::new();
-    for hold in holds {
-        let group = &hold.message.group;
-        let same = |chain: &&mut Vec<Hold>| {
-            group.is_some()
-                && chain
-                    .first()
-                    .is_some_and(|first| first.message.group == *group)
-        };
-        match chains.iter_mut().find(same) {
-            Some(chain) => chain.push(hold),
-            None => chains.push(vec![hold]),
-        }
-    }
-    chains
 }
 
 /// A text for a receive that can be asked for again.

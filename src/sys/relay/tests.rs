@@ -376,8 +376,10 @@ async fn lines_that_came_another_way_are_relayed_alike() {
         .redaction
         .set(Redactor::new(&[Secret::new("hunter22")]));
     let mut voice = outlet.voice(&app(), Stream::Stdout);
-    voice.say(b"a hunter22").await;
-    voice.say(b"b\nc\n").await;
+    voice.take(b"a hunter22");
+    voice.deliver().await;
+    voice.take(b"b\nc\n");
+    voice.deliver().await;
     assert_eq!(outlet.writer.close(Instant::now() + LONG).await, 0);
     assert_eq!(
         reading(out_end).join().unwrap(),

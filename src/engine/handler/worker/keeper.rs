@@ -225,7 +225,7 @@ impl Keeper {
                 Some(job) => job,
                 None => tokio::select! {
                     line = worker.line() => match line {
-                        Some(line) => match self.idle_line(&mut worker, &line, &previous).await {
+                        Some(line) => match self.idle_line(&mut worker, &line, &previous) {
                             Ok(()) => continue,
                             Err(why) => return self.died(worker, Some(why), None, has_read).await,
                         },
@@ -256,14 +256,9 @@ impl Keeper {
     }
 
     /// A line while no message is in hand.
-    async fn idle_line(
-        &self,
-        worker: &mut Worker,
-        line: &[u8],
-        previous: &str,
-    ) -> Result<(), String> {
+    fn idle_line(&self, worker: &mut Worker, line: &[u8], previous: &str) -> Result<(), String> {
         match words::read(line) {
-            Said::Output => worker.say(line).await,
+            Said::Output => worker.say(line),
             Said::Answer { id, .. } if id == previous => self.twice(),
             Said::Answer { .. } => {
                 return Err("answered for a message that it does not have".to_owned());
@@ -325,7 +320,7 @@ impl Keeper {
                     Turn::Took(count) => written += count,
                     Turn::Said(None) => return self.lost_voice(worker, job, written).await,
                     Turn::Said(Some(line)) => match words::read(&line) {
-                        Said::Output => worker.say(&line).await,
+                        Said::Output => worker.say(&line),
                         Said::Answer { id, verdict } if id == job.id => {
                             let _ = job.answer.send(verdict);
                             return Served::Answered;

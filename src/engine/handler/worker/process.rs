@@ -74,11 +74,14 @@ impl Worker {
 
     /// The next line of its stdout; none when that has ended, or the process has and nothing more comes.
     pub(super) async fn line(&mut self) -> Option<Vec<u8>> {
+        self.voice.deliver().await;
         line(&self.process, &mut self.stdout).await
     }
 
-    /// Listens, and writes what it will take of `rest` meanwhile.
+    /// Listens, and writes what it will take of `rest` meanwhile. Where its output finds no room it waits here, so that
+    /// its stop and its time can still come first.
     pub(super) async fn turn(&mut self, rest: &[u8]) -> Turn {
+        self.voice.deliver().await;
         tokio::select! {
             biased;
             line = line(&self.process, &mut self.stdout) => Turn::Said(line),
@@ -86,9 +89,9 @@ impl Worker {
         }
     }
 
-    /// Relays a line as output.
-    pub(super) async fn say(&mut self, line: &[u8]) {
-        self.voice.say(line).await;
+    /// Relays a line as output, before the next one is read.
+    pub(super) fn say(&mut self, line: &[u8]) {
+        self.voice.take(line);
     }
 
     /// How many bytes we wrote that it never read.
@@ -104,6 +107,7 @@ impl Worker {
         }
         let _ = self.process.kill_group(libc::SIGKILL);
         let ended = self.process.wait().await;
+        let _ = tokio::time::timeout(LAST_WORDS, self.voice.deliver()).await;
         if let Some(errors) = self.errors.take() {
             errors.finish(LAST_WORDS).await;
         }
@@ -119,7 +123,7 @@ impl Worker {
                 tokio::select! {
                     biased;
                     line = self.line() => match line {
-                        Some(line) => self.say(&line).await,
+                        Some(line) => self.say(&line),
                         None => break,
                     },
                     () = tokio::time::sleep_until(over) => break,
