@@ -334,6 +334,78 @@ fn the_local_role_runs_as_compose_starts_it() {
 }
 
 #[test]
+fn the_ingester_takes_a_task_and_stops_in_order() {
+    let Some(podman) = Podman::ready("the_ingester_takes_a_task_and_stops_in_order") else {
+        return;
+    };
+    // Stand-ins for the few names of the application that its worker uses.
+    let application = format!("{ROOT}/tests/queue/application:/application:ro");
+    let options = [
+        "--env",
+        "AWS_ENDPOINT_URL_SQS=http://127.0.0.1:9324",
+        "--env",
+        "AWS_ACCESS_KEY_ID=local",
+        "--env",
+        "AWS_SECRET_ACCESS_KEY=local",
+        "--env",
+        "PYTHONPATH=/application",
+        "--volume",
+        &application,
+    ];
+    let ingester = role(&podman, "runner-test-ingester", "ingester", &options);
+    // The queue comes later than the ingester, which waits for it.
+    ingester.wait_for(1, &["\"queue-unreachable\""]);
+    podman.text(&[
+        "exec",
+        "--detach",
+        &ingester.name,
+        "runner",
+        "queue",
+        "serve",
+    ]);
+    ingester.wait_for(1, &["takes messages of cgap-local-ingestion-queue"]);
+    let task = r#"{"uuid": "u-1", "ingestion_type": "vcf"}"#;
+    let sent = ingester.exec(&[
+        "runner",
+        "queue",
+        "send",
+        "ingestion",
+        "--role",
+        "ingester",
+        "--json",
+        task,
+    ]);
+    assert_eq!(sent, "1 message sent to cgap-local-ingestion-queue\n");
+    ingester.wait_for(1, &["\"ingestion\"", "handling"]);
+    let done = Instant::now() + PATIENCE;
+    loop {
+        let depth = ingester.exec(&[
+            "runner",
+            "queue",
+            "depth",
+            "ingestion",
+            "--role",
+            "ingester",
+        ]);
+        if ["visible:   0", "in flight: 0", "dead:      0"]
+            .iter()
+            .all(|none| depth.contains(none))
+        {
+            break;
+        }
+        assert!(Instant::now() < done, "{depth}");
+    }
+    let asked = Instant::now();
+    assert_eq!(ingester.stop(GRACE), 0, "{}", ingester.log());
+    // A receive under way is let finish; it lasts 20 s at most.
+    assert!(
+        asked.elapsed() < Duration::from_secs(40),
+        "{}",
+        ingester.log()
+    );
+}
+
+#[test]
 fn the_deployment_ends_with_its_steps() {
     let Some(podman) = Podman::ready("the_deployment_ends_with_its_steps") else {
         return;
