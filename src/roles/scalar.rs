@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use serde_json::{Value as Json, json};
 
-use super::shape::{Definitions, Reader, Shape, inside};
+use super::shape::{Definitions, Reader, Shape, Written};
 use super::tree::{Node, Value};
 use super::words;
 use crate::diag::{Code, Diagnostic, nearest};
@@ -46,7 +46,7 @@ impl Text {
 
     /// Whether it only stands for a text that is not there or could not be read, which is told already.
     pub fn is_stand_in(&self) -> bool {
-        self.raw.is_empty() && !matches!(self.place.text(), "" | "\"\"" | "''")
+        self.raw.is_empty() && !matches!(self.place.text(), "\"\"" | "''")
     }
 }
 
@@ -58,7 +58,7 @@ impl Shape for Text {
         };
         Some(Self {
             raw: raw.to_owned(),
-            template: reader.template(node, raw),
+            template: reader.template(&node.place, raw),
             place: node.place.clone(),
         })
     }
@@ -336,20 +336,24 @@ impl Shape for Command {
             }
             _ => match words::split(node.scalar().unwrap_or_default()) {
                 Ok(words) => {
+                    let line = node.scalar().unwrap_or_default();
+                    let written = Written::new(&node.place, line);
                     if let Some((at, operator)) = words::operator_of_line(&words) {
-                        let line = node.scalar().unwrap_or_default();
-                        let place = inside(&node.place, line, words[at].range.clone());
+                        let place = written.part(words[at].range.clone());
                         no_shell(operator, place, line.to_owned(), reader);
                     }
-                    let text = |word: words::Word| Text {
-                        template: reader.template(node, &word.text),
-                        place: node.place.clone(),
-                        raw: word.text,
+                    let text = |word: words::Word| {
+                        let place = written.part(word.range);
+                        Text {
+                            template: reader.template(&place, &word.text),
+                            place,
+                            raw: word.text,
+                        }
                     };
                     words.into_iter().map(text).collect()
                 }
                 Err(message) => {
-                    reader.bad(node, Code::BadValue, message);
+                    reader.unclosed(node, message);
                     return None;
                 }
             },

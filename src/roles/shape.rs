@@ -10,6 +10,7 @@
 mod basic;
 mod fields;
 mod reader;
+mod written;
 
 use indexmap::IndexMap;
 use serde_json::{Value as Json, json};
@@ -19,7 +20,8 @@ use crate::source::Place;
 
 pub use basic::{not_a_word, words_schema};
 pub use fields::{Fields, default_value, empty_record, meant, read_record};
-pub use reader::{Reader, Use, Used, inside};
+pub use reader::{Reader, Use, Used};
+pub use written::Written;
 
 /// A type that stands in roles.yaml.
 pub trait Shape: Sized {

@@ -3,7 +3,7 @@
 use super::Cx;
 use super::settings::RESERVED;
 use crate::diag::{Code, Diagnostic, nearest};
-use crate::roles::shape::{Use, Used};
+use crate::roles::shape::{Use, Used, Written};
 use crate::settings::Problem;
 use crate::settings::spec::Kind;
 use crate::source::Place;
@@ -172,6 +172,7 @@ fn dollars(cx: &mut Cx<'_>, used: &Use) {
     if !matches!(used.text, Used::Template(_)) {
         return;
     }
+    let written = Written::new(&used.place, &used.raw);
     for range in crate::template::bare_dollars(&used.raw) {
         let name = &used.raw[range.clone()];
         if !cx.roles.file.settings.keys.contains_key(&name[1..]) {
@@ -182,7 +183,7 @@ fn dollars(cx: &mut Cx<'_>, used: &Use) {
         cx.diagnostics.push(
             Diagnostic::new(
                 Code::BareDollar,
-                crate::roles::shape::inside(&used.place, &used.raw, range),
+                written.part(range),
                 message,
             )
             .help(cure),
