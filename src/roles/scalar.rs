@@ -53,7 +53,7 @@ impl Text {
 impl Shape for Text {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let Some(raw) = node.scalar() else {
-            reader.wrong_type(node, "a text");
+            reader.not_a_text(node);
             return None;
         };
         Some(Self {
@@ -417,12 +417,18 @@ impl Shape for Opaque {
     }
 }
 
-/// The cure for a number in quotes.
-fn unquote(node: &Node) -> Option<String> {
-    let number = node
-        .scalar()
-        .is_some_and(|text| text.parse::<f64>().is_ok());
-    number.then(|| "write it without quotes".to_owned())
+/// The cure for a number in quotes, with a unit or in percent.
+fn number_alone(node: &Node) -> Option<String> {
+    let text = node.scalar()?.trim();
+    if text.parse::<f64>().is_ok() {
+        return Some("write it without quotes".to_owned());
+    }
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let number: f64 = digits.parse().ok()?;
+    Some(match text.ends_with('%') {
+        true => format!("write {}", number / 100.0),
+        false => "write the number alone, without a unit".to_owned(),
+    })
 }
 
 macro_rules! number {
@@ -432,13 +438,16 @@ macro_rules! number {
                 let number = match &node.value {
                     Value::Number(text) => text.parse().ok(),
                     _ => {
-                        reader.wrong_type_help(node, $what, unquote(node));
+                        reader.wrong_type_help(node, $what, number_alone(node));
                         return None;
                     }
                 };
                 if number.is_none() {
                     let found = node.scalar().unwrap_or_default();
-                    let message = format!("`{found}` is not {}", $what);
+                    let message = match found.parse::<i64>() {
+                        Ok(..0) => format!("`{found}` is less than 0"),
+                        _ => format!("`{found}` is not {}", $what),
+                    };
                     reader.bad(node, Code::BadValue, message);
                 }
                 number
@@ -505,7 +514,7 @@ pub struct Decimal(pub f64);
 impl Shape for Decimal {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let Value::Number(text) = &node.value else {
-            reader.wrong_type_help(node, "a number", unquote(node));
+            reader.wrong_type_help(node, "a number", number_alone(node));
             return None;
         };
         match text.parse::<f64>() {

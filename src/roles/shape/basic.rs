@@ -134,20 +134,30 @@ impl<T: Shape> Shape for Vec<T> {
 impl<T: Shape> Shape for IndexMap<String, T> {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         if !matches!(node.value, Value::Map(_) | Value::Null) {
+            let first = node.at(&["0"]).and_then(Node::scalar);
             let (expected, help) = match reader.key() {
                 "environment" | "headers" => {
-                    ("names with their values", "write `NAME: value`, one a line")
+                    let (name, value) = first
+                        .and_then(|f| f.split_once('='))
+                        .unwrap_or(("NAME", "value"));
+                    (
+                        "names with their values",
+                        format!("write `{name}: {value}`, one a line"),
+                    )
                 }
                 "depends_on" => (
                     "members with their conditions",
-                    "write `NAME: { condition: started }`, one a line",
+                    format!(
+                        "write `{}: {{ condition: started }}`, one a line",
+                        first.unwrap_or("NAME")
+                    ),
                 ),
                 _ => (
                     "a mapping of names",
-                    "write each name as a key, `NAME:`, with what belongs to it below",
+                    "write each name as a key, `NAME:`, with what belongs to it below".to_owned(),
                 ),
             };
-            reader.wrong_type_help(node, expected, Some(help.to_owned()));
+            reader.wrong_type_help(node, expected, Some(help));
             return None;
         }
         let mut map = IndexMap::with_capacity(node.entries().len());
@@ -222,7 +232,7 @@ impl Shape for String {
         match node.scalar() {
             Some(text) => Some(text.to_owned()),
             None => {
-                reader.wrong_type(node, "a text");
+                reader.not_a_text(node);
                 None
             }
         }

@@ -1,10 +1,12 @@
 //! What reading a file collects: the mistakes, and every text with expressions.
 
+use std::collections::HashMap;
 use std::fmt::{Display, Write as _};
 
-use super::super::tree::{Node, Value};
+use super::super::tree::{Key, Node, Value};
 use super::Written;
-use crate::diag::{Code, Diagnostic, Diagnostics};
+use super::fields::elsewhere;
+use crate::diag::{Code, Diagnostic, Diagnostics, nearest};
 use crate::source::Place;
 use crate::template::{Condition, Template};
 
@@ -49,6 +51,8 @@ pub struct Reader<'a> {
     pub diagnostics: &'a mut Diagnostics,
     /// Every text with expressions.
     pub uses: Vec<Use>,
+    /// Keys that are no keys, and those that were meant: they differ by a letter or two.
+    pub misspelt: HashMap<Place, &'static str>,
     /// The path's steps, one behind the other, and where each begins.
     path: String,
     steps: Vec<usize>,
@@ -62,6 +66,7 @@ impl<'a> Reader<'a> {
         Self {
             diagnostics,
             uses: Vec::new(),
+            misspelt: HashMap::new(),
             path: String::new(),
             steps: Vec::new(),
             places: Vec::new(),
@@ -117,6 +122,30 @@ impl<'a> Reader<'a> {
         let mut diagnostic = Diagnostic::new(Code::WrongType, node.place.clone(), message);
         diagnostic.help = help;
         self.diagnostics.push(diagnostic);
+    }
+
+    /// Says that a value is no text.
+    pub fn not_a_text(&mut self, node: &Node) {
+        let help = match (&node.value, node.place.text()) {
+            (Value::Null, word @ ("null" | "Null" | "NULL" | "~")) => Some(format!(
+                "write \"{word}\" for the word, \"\" for an empty text"
+            )),
+            (Value::Null, _) => Some("write \"\" for an empty text".to_owned()),
+            _ => None,
+        };
+        self.wrong_type_help(node, "a text", help);
+    }
+
+    /// The key of `free` that was meant by one that is none; one that is only misspelt is remembered.
+    pub fn meant(&mut self, key: &Key, free: &[&'static str]) -> Option<&'static str> {
+        let near = nearest(&key.name, free.iter().copied());
+        // An alias has one place for all the keys that it copies.
+        if let Some(name) = near
+            && !key.place.text().starts_with('*')
+        {
+            self.misspelt.insert(key.place.clone(), name);
+        }
+        near.or_else(|| elsewhere(&key.name, free))
     }
 
     /// Says that a value cannot be used.

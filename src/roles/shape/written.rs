@@ -52,7 +52,9 @@ fn aligned(raw: &str, text: &str, quote: Option<char>) -> Option<Vec<(usize, usi
     let (mut from, mut to) = (0, quote.map_or(0, char::len_utf8));
     while from < raw.len() {
         let (read, written) = (&raw[from..], &text[to..]);
-        let line_end = ["\\\n", "\\\r\n"].iter().any(|end| written.starts_with(end));
+        let line_end = ["\\\n", "\\\r\n"]
+            .iter()
+            .any(|end| written.starts_with(end));
         if quote == Some('"') && line_end {
             to += 1 + blanks(&written[1..]);
             continue;
@@ -145,7 +147,10 @@ mod tests {
 
     #[test]
     fn what_goes_over_lines_is_one_place() {
-        assert_eq!(parts("k: >-\n  a ${A\n  or B} b\n", &["${A or B}"]), ["${A\n  or B}"]);
+        assert_eq!(
+            parts("k: >-\n  a ${A\n  or B} b\n", &["${A or B}"]),
+            ["${A\n  or B}"]
+        );
         let place = Source::new("r", "*a").place(0..2);
         assert_eq!(Written::new(&place, "text").part(0..2).text(), "*a");
     }
