@@ -7,6 +7,7 @@
 mod read;
 mod scalar;
 mod syntax;
+mod traps;
 
 use std::cell::OnceCell;
 use std::collections::HashMap;

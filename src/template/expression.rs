@@ -342,17 +342,8 @@ fn syntax(source: &str, error: &minijinja::Error) -> Fault {
     if detail.starts_with("unexpected end of input") {
         return unfinished(source, &tokens, range);
     }
-    if let Some(fault) = of_github(source) {
+    if let Some(fault) = super::elsewhere::form(source) {
         return fault;
-    }
-    if let Some((name, default)) = source.split_once(":-") {
-        let colon = name.len()..name.len() + 2;
-        return Fault::new(
-            Code::ExpressionSyntax,
-            colon,
-            "`:-` is the shell's way to give a default",
-        )
-        .help(format!("write ${{{}|default('{default}')}}", name.trim()));
     }
     if let Some(fault) = foreign(source, &tokens, range.start) {
         return fault;
@@ -362,19 +353,6 @@ fn syntax(source: &str, error: &minijinja::Error) -> Fault {
         detail,
         range,
     )
-}
-
-/// `${{ secrets.NAME }}`, as workflows of GitHub have it.
-fn of_github(source: &str) -> Option<Fault> {
-    let inner = source.trim().strip_prefix('{')?.strip_suffix('}')?.trim();
-    let name = inner.rsplit('.').next().unwrap_or(inner);
-    name.chars()
-        .all(|c| c.is_alphanumeric() || c == '_')
-        .then(|| {
-            let message = "`${{ }}` is GitHub's way to name a value";
-            Fault::new(Code::ExpressionSyntax, 0..source.len(), message)
-                .help(format!("write ${{{name}}}"))
-        })
 }
 
 /// An expression that ends too early.

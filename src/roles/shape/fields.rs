@@ -89,7 +89,17 @@ impl<'a> Fields<'a> {
             self.missing.retain(|missing| Some(*missing) != meant);
             reader.diagnostics.push(match meant {
                 Some(name) => diagnostic.label(format!("did you mean `{name}`?")),
-                None => diagnostic.help(format!("{what} has: {}", self.taken.join(", "))),
+                None => match key
+                    .name
+                    .chars()
+                    .find(|c| c.is_whitespace() && !c.is_ascii())
+                {
+                    Some(c) => diagnostic.help(format!(
+                        "U+{:04X} in it looks like a blank and is none: type a blank in its place",
+                        u32::from(c)
+                    )),
+                    None => diagnostic.help(format!("{what} has: {}", self.taken.join(", "))),
+                },
             });
         }
         let keys: Vec<_> = self.missing.iter().map(|key| format!("`{key}`")).collect();
