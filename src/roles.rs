@@ -53,8 +53,8 @@ pub fn read(source: &Source, diagnostics: &mut Diagnostics) -> Option<Roles> {
         let file = <File as shape::Shape>::read(&tree, &mut reader);
         let (uses, misspelt) = (reader.uses, reader.misspelt);
         if misspelt.is_empty() {
+            told.append(found);
             diagnostics.append(told);
-            diagnostics.append(found);
             return Some(Roles {
                 file: file?,
                 tree,
@@ -79,7 +79,8 @@ fn not_roles(tree: &Node) -> Diagnostic {
     match tree.value {
         tree::Value::Null => {
             let start = tree.place.source.place(0..0);
-            Diagnostic::new(Code::MissingKey, start, "the file is empty").help(START)
+            let message = format!("{} is empty", start.source.name());
+            Diagnostic::new(Code::MissingKey, start, message).help(START)
         }
         _ => {
             let message = format!("roles.yaml is a mapping, and this is {}", tree.kind());

@@ -188,19 +188,19 @@ fn files_that_no_repository_can_hold_are_one_diagnostic_each() {
     let cases = [
         (
             "nowhere.yaml",
-            "error[file-unreadable]: nowhere.yaml: there is no such file\n\n1 error\n",
+            "error[file-unreadable]: nowhere.yaml: there is no such file\n\n1 error in nowhere.yaml\n",
         ),
         (
             ".",
-            "error[file-unreadable]: .: it is a folder\n\n1 error\n",
+            "error[file-unreadable]: .: it is a folder\n\n1 error in .\n",
         ),
         (
             "large.yaml",
-            "error[file-too-large]: large.yaml is over 4 MiB (4194304 bytes)\n\n1 error\n",
+            "error[file-too-large]: large.yaml is over 4 MiB (4194304 bytes)\n\n1 error in large.yaml\n",
         ),
         (
             "latin.yaml",
-            "error[file-not-utf8]: latin.yaml is not UTF-8: line 2 has a byte that no character has\n |\n = help: save the file as UTF-8\n\n1 error\n",
+            "error[file-not-utf8]: latin.yaml is not UTF-8: line 2 has a byte that no character has\n --> latin.yaml:2:6\n  |\n2 | # caf\u{fffd}\n  |      ^\n  |\n  = help: save the file as UTF-8\n\n1 error in latin.yaml\n",
         ),
     ];
     let run = |name: &str| {
