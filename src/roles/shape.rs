@@ -25,6 +25,9 @@ pub use written::Written;
 
 /// A type that stands in roles.yaml.
 pub trait Shape: Sized {
+    /// Its keys, where it is a mapping that has some.
+    const OWN_KEYS: &'static [&'static str] = &[];
+
     /// The value; none when it cannot be read, which is then among the diagnostics.
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self>;
 
@@ -191,6 +194,8 @@ macro_rules! record {
         }
 
         impl $crate::roles::shape::Shape for $Name {
+            const OWN_KEYS: &'static [&'static str] = <Self as $crate::roles::shape::Record>::KEYS;
+
             fn read(
                 node: &$crate::roles::tree::Node,
                 reader: &mut $crate::roles::shape::Reader<'_>,

@@ -72,10 +72,39 @@ impl<'a> Fields<'a> {
             .or_else(default)
     }
 
+    /// Where a key stands right that is unknown here, or which keys there are.
+    fn place_of_unknown(&self, at: usize, what: &str, reader: &Reader<'_>) -> String {
+        let name = &self.entries[at].0.name;
+        if let Some(c) = name.chars().find(|c| c.is_whitespace() && !c.is_ascii()) {
+            let code = u32::from(c);
+            return format!(
+                "U+{code:04X} in it looks like a blank and is none: type a blank instead"
+            );
+        }
+        if let Some(place) = belongs(name, what) {
+            return format!("it belongs to {place}");
+        }
+        let known = |(key, _): &&(Key, Node)| self.taken.contains(&key.name.as_str());
+        let above = self.entries[..at].iter().rev().find(known);
+        if let Some((above, _)) = above.filter(|(_, node)| matches!(node.value, Value::Null)) {
+            return format!(
+                "indent it if it belongs to `{}`, which is empty",
+                above.name
+            );
+        }
+        if self.taken.contains(&reader.key()) {
+            let key = reader.key();
+            return format!(
+                "`{key}` is read as the name of {what} here: does it stand too far left?"
+            );
+        }
+        format!("{what} has: {}", self.taken.join(", "))
+    }
+
     /// Says which keys nobody took, with the nearest one that there is, and which are missing. A key that was
     /// meant for a missing one is one mistake, not two.
     pub fn finish(mut self, what: &str, reader: &mut Reader<'_>) {
-        for (key, _) in self.entries {
+        for (at, (key, _)) in self.entries.iter().enumerate() {
             if self.taken.contains(&key.name.as_str()) {
                 continue;
             }
@@ -89,18 +118,12 @@ impl<'a> Fields<'a> {
             self.missing.retain(|missing| Some(*missing) != meant);
             reader.diagnostics.push(match meant {
                 Some(name) => diagnostic.label(format!("did you mean `{name}`?")),
-                None => match key
-                    .name
-                    .chars()
-                    .find(|c| c.is_whitespace() && !c.is_ascii())
-                {
-                    Some(c) => diagnostic.help(format!(
-                        "U+{:04X} in it looks like a blank and is none: type a blank in its place",
-                        u32::from(c)
-                    )),
-                    None => diagnostic.help(format!("{what} has: {}", self.taken.join(", "))),
-                },
+                None => diagnostic.help(self.place_of_unknown(at, what, reader)),
             });
+            // Where its part of the file stands too far left or right, the key around it is not missing as well.
+            if meant.is_none() && belongs(&key.name, what).is_some() {
+                self.missing.clear();
+            }
         }
         let keys: Vec<_> = self.missing.iter().map(|key| format!("`{key}`")).collect();
         if !keys.is_empty() {
@@ -208,6 +231,25 @@ pub fn read_record<R: Record>(node: &Node, reader: &mut Reader<'_>) -> Option<R>
     let record = R::take(&mut fields, reader);
     fields.finish(R::WHAT, reader);
     record
+}
+
+/// What a key belongs to that stands a level too far out.
+fn belongs(key: &str, what: &str) -> Option<&'static str> {
+    let place = match (what, key) {
+        ("roles.yaml", "services" | "loops" | "queues") => {
+            "a role: below `roles:` and the role's name"
+        }
+        ("roles.yaml", "sources" | "keys" | "assert") => "`settings:`",
+        ("a role", "command" | "replicas" | "port" | "restart" | "readiness" | "liveness") => {
+            "a service: below `services:` and the service's name"
+        }
+        ("a role", "steps" | "interval" | "every") => "a loop: below `loops:` and the loop's name",
+        ("a role", "queue" | "handler" | "dead_letter") => {
+            "a queue: below `queues:` and the queue's name"
+        }
+        _ => return None,
+    };
+    Some(place)
 }
 
 /// The mapping that a lone value stands for.
