@@ -99,6 +99,8 @@ pub fn check_gac(loaded: &mut Loaded, file: &str, set: &[(String, String)]) {
         Ok(source) => Secret::new(source.text()),
         Err(mut diagnostic) => {
             diagnostic.message = diagnostic.message.replacen(path, name, 1);
+            // Its place would show a line of it, and a line of a GAC may hold anything.
+            diagnostic.place = Some(Source::new(name, "").place(0..0));
             loaded.diagnostics.push(*diagnostic);
             return;
         }
