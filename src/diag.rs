@@ -114,6 +114,11 @@ impl Diagnostics {
         }
     }
 
+    /// Whether one of this code is there for a place.
+    pub fn has(&self, code: Code, place: &Place) -> bool {
+        self.known.contains(&(code, place.clone()))
+    }
+
     /// Adds all of another collection.
     pub fn append(&mut self, other: Diagnostics) {
         for diagnostic in other.list {

@@ -39,19 +39,37 @@ pub type Templates = BTreeMap<String, Result<Source, String>>;
 
 /// Reads roles.yaml; none where it is not YAML, or not a mapping with roles.
 pub fn read(source: &Source, diagnostics: &mut Diagnostics) -> Option<Roles> {
-    let tree = tree::parse(source, diagnostics)?;
+    let mut tree = tree::parse(source, diagnostics)?;
     if !matches!(tree.value, tree::Value::Map(_)) {
         diagnostics.push(not_roles(&tree));
         return None;
     }
-    let mut reader = Reader::new(diagnostics);
-    let file = <File as shape::Shape>::read(&tree, &mut reader);
-    let uses = reader.uses;
-    Some(Roles {
-        file: file?,
-        tree,
-        uses,
-    })
+    // A misspelt key is told, and read as the key that was meant: what stands below it is looked at in this run, and
+    // nobody misses what it gives.
+    let mut told = Diagnostics::new();
+    loop {
+        let mut found = Diagnostics::new();
+        let mut reader = Reader::new(&mut found);
+        let file = <File as shape::Shape>::read(&tree, &mut reader);
+        let (uses, misspelt) = (reader.uses, reader.misspelt);
+        if misspelt.is_empty() {
+            told.append(found);
+            diagnostics.append(told);
+            return Some(Roles {
+                file: file?,
+                tree,
+                uses,
+            });
+        }
+        found.retain(|diagnostic| {
+            let place = diagnostic.place.as_ref();
+            let is_key = |place: &Place| misspelt.contains_key(place);
+            matches!(diagnostic.code, Code::UnknownKey | Code::StepKind)
+                && place.is_some_and(is_key)
+        });
+        told.append(found);
+        tree.rename(&misspelt);
+    }
 }
 
 /// The diagnostic of a file that has no keys at all.
@@ -61,7 +79,8 @@ fn not_roles(tree: &Node) -> Diagnostic {
     match tree.value {
         tree::Value::Null => {
             let start = tree.place.source.place(0..0);
-            Diagnostic::new(Code::MissingKey, start, "the file is empty").help(START)
+            let message = format!("{} is empty", start.source.name());
+            Diagnostic::new(Code::MissingKey, start, message).help(START)
         }
         _ => {
             let message = format!("roles.yaml is a mapping, and this is {}", tree.kind());
@@ -101,9 +120,9 @@ impl Roles {
     pub fn steps(&self) -> Vec<(Vec<String>, &Step)> {
         let mut all = Vec::new();
         let mut extend = |path: &[&str], steps| {
-            for (at, step) in Iterator::enumerate(<[Step]>::iter(steps)) {
+            for step in <[Step]>::iter(steps) {
                 let mut path: Vec<String> = path.iter().map(|s| (*s).to_owned()).collect();
-                path.push(at.to_string());
+                path.push(step.number.to_string());
                 all.push((path, step));
             }
         };

@@ -18,13 +18,13 @@ use crate::diag::{Code, Diagnostic};
 use crate::engine::steps::Cx;
 use crate::outcome::RunError;
 use crate::roles::scalar::Text;
-use crate::roles::shape::{Definitions, Fields, Reader, Record, Shape, meant};
+use crate::roles::shape::{Definitions, Fields, Reader, Record, Shape};
 use crate::roles::spec::StepCommon;
 use crate::roles::tree::Node;
 use crate::template::file::Rules;
 
 /// A step of a role or of a loop's run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Step {
     /// What all kinds have.
     #[serde(flatten)]
@@ -32,6 +32,15 @@ pub struct Step {
     /// What it does.
     #[serde(flatten)]
     pub kind: Kind,
+    /// Its number in the list as written, from 0; those that could not be read count.
+    #[serde(skip)]
+    pub number: usize,
+}
+
+impl PartialEq for Step {
+    fn eq(&self, other: &Self) -> bool {
+        self.common == other.common && self.kind == other.kind
+    }
 }
 
 /// A template file that a step renders.
@@ -163,6 +172,11 @@ impl Step {
 
 impl Shape for Step {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        if node.scalar().is_some() {
+            let help = format!("write `command: {}`", node.place.text());
+            reader.wrong_type_help(node, "a step (a mapping)", Some(help));
+            return None;
+        }
         let mut fields = Fields::of(node, "a step", reader)?;
         let common = StepCommon::take(&mut fields, reader);
         let present: Vec<_> = Kind::KEYS.iter().filter(|key| fields.has(key)).collect();
@@ -190,6 +204,7 @@ impl Shape for Step {
         Some(Self {
             common: common?,
             kind: kind?,
+            number: reader.key().parse().unwrap_or_default(),
         })
     }
 
@@ -226,7 +241,7 @@ fn no_kind(node: &Node, reader: &mut Reader<'_>) {
                 key.place.clone(),
                 format!("there is no kind of step `{}`", key.name),
             );
-            match meant(&key.name, Kind::KEYS) {
+            match reader.meant(key, Kind::KEYS) {
                 Some(kind) => diagnostic.label(format!("did you mean `{kind}`?")),
                 None => diagnostic,
             }

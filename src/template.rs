@@ -4,6 +4,7 @@
 //! without braces is text. An expression is minijinja's, over texts: a name that is not there is an error.
 //! Errors name the place and the kind of the fault and never a value, which may be secret.
 
+mod elsewhere;
 pub mod expression;
 pub mod file;
 mod scan;

@@ -242,7 +242,7 @@ fn long_and_deep_texts_end_in_time() {
         ),
         (
             "escapes",
-            format!("version: 1\nselect: \"\\u0041{}\"\n", "${A}".repeat(20_000)),
+            format!("version: 1\nselect: \"\\u0041{}\"\n", "${A}".repeat(2 * n)),
         ),
         ("flow", format!("roles: {}", "{a: ".repeat(50_000))),
         (

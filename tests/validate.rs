@@ -188,19 +188,19 @@ fn files_that_no_repository_can_hold_are_one_diagnostic_each() {
     let cases = [
         (
             "nowhere.yaml",
-            "error[file-unreadable]: nowhere.yaml: there is no such file\n\n1 error\n",
+            "error[file-unreadable]: nowhere.yaml: there is no such file\n\n1 error in nowhere.yaml\n",
         ),
         (
             ".",
-            "error[file-unreadable]: .: it is a folder\n\n1 error\n",
+            "error[file-unreadable]: .: it is a folder\n\n1 error in .\n",
         ),
         (
             "large.yaml",
-            "error[file-too-large]: large.yaml is over 4 MiB (4194304 bytes)\n\n1 error\n",
+            "error[file-too-large]: large.yaml is over 4 MiB (4194304 bytes)\n\n1 error in large.yaml\n",
         ),
         (
             "latin.yaml",
-            "error[file-not-utf8]: latin.yaml is not UTF-8: line 2 has a byte that no character has\n |\n = help: save the file as UTF-8\n\n1 error\n",
+            "error[file-not-utf8]: latin.yaml is not UTF-8: line 2 has a byte that no character has\n --> latin.yaml:2:6\n  |\n2 | # caf\u{fffd}\n  |      ^\n  |\n  = help: save the file as UTF-8\n\n1 error in latin.yaml\n",
         ),
     ];
     let run = |name: &str| {
@@ -216,6 +216,16 @@ fn files_that_no_repository_can_hold_are_one_diagnostic_each() {
     for (name, expected) in cases {
         assert_eq!(run(name), expected, "{name}");
     }
+    fs::write(folder.join("good.yaml"), good).expect("written");
+    fs::write(folder.join("gac.json"), b"{\"A\": \"canary caf\xe9\"}").expect("written");
+    let output = Command::new(env!("CARGO_BIN_EXE_runner"))
+        .current_dir(&folder)
+        .args(["validate", "--config", "good.yaml", "--gac", "gac.json"])
+        .output()
+        .expect("the binary runs");
+    let shown = String::from_utf8(output.stdout).expect("text");
+    let expected = "error[file-not-utf8]: gac.json is not UTF-8: line 1 has a byte that no character has\n |\n = help: save the file as UTF-8\n\n1 error in gac.json\n";
+    assert_eq!(shown, expected);
     let found = run("template.yaml");
     assert!(
         found.starts_with("error[template-missing]: cannot read the template `latin.yaml`: "),

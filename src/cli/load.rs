@@ -99,6 +99,8 @@ pub fn check_gac(loaded: &mut Loaded, file: &str, set: &[(String, String)]) {
         Ok(source) => Secret::new(source.text()),
         Err(mut diagnostic) => {
             diagnostic.message = diagnostic.message.replacen(path, name, 1);
+            // Its place would show a line of it, and a line of a GAC may hold anything.
+            diagnostic.place = Some(Source::new(name, "").place(0..0));
             loaded.diagnostics.push(*diagnostic);
             return;
         }
@@ -192,10 +194,10 @@ fn read_one(path: &str) -> (String, Result<Source, String>) {
 /// Reads one text file that a person wrote.
 pub fn read(path: &Path) -> Result<Source, Box<Diagnostic>> {
     let name = path.display().to_string();
-    let failed = |code, message: String, help: Option<&str>| {
-        let mut diagnostic = Diagnostic::new(code, None, message);
-        diagnostic.help = help.map(str::to_owned);
-        Box::new(diagnostic)
+    // Collectors of findings want a place for each: the file's start.
+    let failed = |code, message: String| {
+        let start = Source::new(name.as_str(), "").place(0..0);
+        Box::new(Diagnostic::new(code, start, message))
     };
     let unreadable = |error: std::io::Error| {
         let (why, help) = match error.kind() {
@@ -205,7 +207,7 @@ pub fn read(path: &Path) -> Result<Source, Box<Diagnostic>> {
             _ => ("it cannot be read", Some(error.to_string())),
         };
         let why = help.as_deref().unwrap_or(why);
-        failed(Code::FileUnreadable, format!("{name}: {why}"), None)
+        failed(Code::FileUnreadable, format!("{name}: {why}"))
     };
     // One byte more than allowed is enough to know; a device that never ends cannot fill the memory.
     let mut bytes = Vec::new();
@@ -214,24 +216,29 @@ pub fn read(path: &Path) -> Result<Source, Box<Diagnostic>> {
         .map_err(unreadable)?;
     if bytes.len() > MAX_BYTES {
         let message = format!("{name} is over 4 MiB ({MAX_BYTES} bytes)");
-        return Err(failed(Code::FileTooLarge, message, None));
+        return Err(failed(Code::FileTooLarge, message));
     }
     match String::from_utf8(bytes) {
-        Ok(text) => Ok(Source::new(name, text)),
+        // A byte order mark is no part of the text: columns count without it.
+        Ok(text) => match text.strip_prefix('\u{feff}') {
+            Some(rest) => Ok(Source::new(name, rest)),
+            None => Ok(Source::new(name, text)),
+        },
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
-            let line = error.as_bytes()[..at]
+            let wide = [&[0xff, 0xfe], &[0xfe, 0xff]]
                 .iter()
-                .filter(|b| **b == b'\n')
-                .count()
-                + 1;
+                .any(|mark| error.as_bytes().starts_with(*mark));
+            let help = match wide {
+                true => "save the file as UTF-8; this is UTF-16",
+                false => "save the file as UTF-8",
+            };
+            let source = Source::new(name.as_str(), String::from_utf8_lossy(error.as_bytes()));
+            let line = source.line_column(at).0;
             let message =
                 format!("{name} is not UTF-8: line {line} has a byte that no character has");
-            Err(failed(
-                Code::FileNotUtf8,
-                message,
-                Some("save the file as UTF-8"),
-            ))
+            let diagnostic = Diagnostic::new(Code::FileNotUtf8, source.place(at..at + 1), message);
+            Err(Box::new(diagnostic.help(help)))
         }
     }
 }

@@ -73,9 +73,11 @@ fn block(diagnostic: &Diagnostic, style: &Style) -> String {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
+    // Of a file that is empty, or could not be read, there is nothing to draw.
     let drawing = diagnostic
         .place
         .as_ref()
+        .filter(|place| !place.source.text().is_empty())
         .map(|place| Drawing::new(place, diagnostic, style));
     let drawing = drawing.unwrap_or_default();
 

@@ -15,11 +15,12 @@ mod settings;
 mod stop;
 mod templates;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::{Roles, Templates};
 use crate::diag::{Code, Diagnostic, Diagnostics};
 use crate::settings::graph::Graph;
+use crate::source::Place;
 
 /// What the checks look at.
 struct Cx<'a> {
@@ -75,6 +76,21 @@ pub fn check(roles: &Roles, templates: &Templates, depth: Depth, diagnostics: &m
     stop::check(&mut cx);
     platform::check(&mut cx);
     settings::unused(&mut cx);
+    copies(cx.diagnostics);
+}
+
+/// What is wrong where an anchor stands is wrong in every copy of it, and is told once.
+fn copies(diagnostics: &mut Diagnostics) {
+    let is_copy = |place: &Place| place.text().starts_with('*');
+    let told = diagnostics.sorted().into_iter().filter_map(|diagnostic| {
+        let place = diagnostic.place.as_ref()?;
+        (!is_copy(place)).then(|| (diagnostic.code, diagnostic.message.clone()))
+    });
+    let told: HashSet<(Code, String)> = told.collect();
+    diagnostics.retain(|diagnostic| {
+        let copy = diagnostic.place.as_ref().is_some_and(is_copy);
+        !copy || !told.contains(&(diagnostic.code, diagnostic.message.clone()))
+    });
 }
 
 fn roles_are_there(cx: &mut Cx<'_>) {

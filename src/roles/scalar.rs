@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use serde_json::{Value as Json, json};
 
-use super::shape::{Definitions, Reader, Shape, inside};
+use super::shape::{Definitions, Reader, Shape, Written};
 use super::tree::{Node, Value};
 use super::words;
 use crate::diag::{Code, Diagnostic, nearest};
@@ -46,19 +46,19 @@ impl Text {
 
     /// Whether it only stands for a text that is not there or could not be read, which is told already.
     pub fn is_stand_in(&self) -> bool {
-        self.raw.is_empty() && !matches!(self.place.text(), "" | "\"\"" | "''")
+        self.raw.is_empty() && !matches!(self.place.text(), "\"\"" | "''")
     }
 }
 
 impl Shape for Text {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let Some(raw) = node.scalar() else {
-            reader.wrong_type(node, "a text");
+            reader.not_a_text(node);
             return None;
         };
         Some(Self {
             raw: raw.to_owned(),
-            template: reader.template(node, raw),
+            template: reader.template(&node.place, raw),
             place: node.place.clone(),
         })
     }
@@ -336,20 +336,24 @@ impl Shape for Command {
             }
             _ => match words::split(node.scalar().unwrap_or_default()) {
                 Ok(words) => {
+                    let line = node.scalar().unwrap_or_default();
+                    let written = Written::new(&node.place, line);
                     if let Some((at, operator)) = words::operator_of_line(&words) {
-                        let line = node.scalar().unwrap_or_default();
-                        let place = inside(&node.place, line, words[at].range.clone());
+                        let place = written.part(words[at].range.clone());
                         no_shell(operator, place, line.to_owned(), reader);
                     }
-                    let text = |word: words::Word| Text {
-                        template: reader.template(node, &word.text),
-                        place: node.place.clone(),
-                        raw: word.text,
+                    let text = |word: words::Word| {
+                        let place = written.part(word.range);
+                        Text {
+                            template: reader.template(&place, &word.text),
+                            place,
+                            raw: word.text,
+                        }
                     };
                     words.into_iter().map(text).collect()
                 }
                 Err(message) => {
-                    reader.bad(node, Code::BadValue, message);
+                    reader.unclosed(node, message);
                     return None;
                 }
             },
@@ -413,12 +417,18 @@ impl Shape for Opaque {
     }
 }
 
-/// The cure for a number in quotes.
-fn unquote(node: &Node) -> Option<String> {
-    let number = node
-        .scalar()
-        .is_some_and(|text| text.parse::<f64>().is_ok());
-    number.then(|| "write it without quotes".to_owned())
+/// The cure for a number in quotes, with a unit or in percent.
+fn number_alone(node: &Node) -> Option<String> {
+    let text = node.scalar()?.trim();
+    if text.parse::<f64>().is_ok() {
+        return Some("write it without quotes".to_owned());
+    }
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let number: f64 = digits.parse().ok()?;
+    Some(match text.ends_with('%') {
+        true => format!("write {}", number / 100.0),
+        false => "write the number alone, without a unit".to_owned(),
+    })
 }
 
 macro_rules! number {
@@ -428,13 +438,16 @@ macro_rules! number {
                 let number = match &node.value {
                     Value::Number(text) => text.parse().ok(),
                     _ => {
-                        reader.wrong_type_help(node, $what, unquote(node));
+                        reader.wrong_type_help(node, $what, number_alone(node));
                         return None;
                     }
                 };
                 if number.is_none() {
                     let found = node.scalar().unwrap_or_default();
-                    let message = format!("`{found}` is not {}", $what);
+                    let message = match found.parse::<i64>() {
+                        Ok(..0) => format!("`{found}` is less than 0"),
+                        _ => format!("`{found}` is not {}", $what),
+                    };
                     reader.bad(node, Code::BadValue, message);
                 }
                 number
@@ -501,7 +514,7 @@ pub struct Decimal(pub f64);
 impl Shape for Decimal {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let Value::Number(text) = &node.value else {
-            reader.wrong_type_help(node, "a number", unquote(node));
+            reader.wrong_type_help(node, "a number", number_alone(node));
             return None;
         };
         match text.parse::<f64>() {

@@ -10,6 +10,7 @@
 mod basic;
 mod fields;
 mod reader;
+mod written;
 
 use indexmap::IndexMap;
 use serde_json::{Value as Json, json};
@@ -18,11 +19,15 @@ use super::tree::Node;
 use crate::source::Place;
 
 pub use basic::{not_a_word, words_schema};
-pub use fields::{Fields, default_value, empty_record, meant, read_record};
-pub use reader::{Reader, Use, Used, inside};
+pub use fields::{Fields, default_value, empty_record, read_record};
+pub use reader::{Reader, Use, Used};
+pub use written::Written;
 
 /// A type that stands in roles.yaml.
 pub trait Shape: Sized {
+    /// Its keys, where it is a mapping that has some.
+    const OWN_KEYS: &'static [&'static str] = &[];
+
     /// The value; none when it cannot be read, which is then among the diagnostics.
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self>;
 
@@ -47,6 +52,12 @@ pub trait Record: Sized {
     const WHAT: &'static str;
     /// Its path in this program, from which comes its name among the schema's definitions.
     const NAME: &'static str;
+
+    /// Its keys, in the order of the language.
+    const KEYS: &'static [&'static str];
+
+    /// The key for which a lone value would stand, if any.
+    const SHORT: Option<&'static str>;
 
     /// Takes its keys out of a mapping.
     fn take(fields: &mut Fields<'_>, reader: &mut Reader<'_>) -> Option<Self>;
@@ -131,7 +142,7 @@ pub fn property(schema: Json, about: &str, default: Option<Json>, example: Optio
 macro_rules! record {
     (
         $(#[doc = $about:literal])*
-        $vis:vis struct $Name:ident as $what:literal {
+        $vis:vis struct $Name:ident as $what:literal $(short $short:literal)? {
             $( $(#[doc = $doc:literal])* $field:ident : $Type:ty $(= $default:tt)? $(=> $example:tt)? ),* $(,)?
         }
     ) => {
@@ -144,6 +155,8 @@ macro_rules! record {
         impl $crate::roles::shape::Record for $Name {
             const WHAT: &'static str = $what;
             const NAME: &'static str = concat!(module_path!(), "::", stringify!($Name));
+            const KEYS: &'static [&'static str] = &[$(record!(@name $field)),*];
+            const SHORT: Option<&'static str> = record!(@option_str $($short)?);
 
             fn take(
                 fields: &mut $crate::roles::shape::Fields<'_>,
@@ -181,6 +194,8 @@ macro_rules! record {
         }
 
         impl $crate::roles::shape::Shape for $Name {
+            const OWN_KEYS: &'static [&'static str] = <Self as $crate::roles::shape::Record>::KEYS;
+
             fn read(
                 node: &$crate::roles::tree::Node,
                 reader: &mut $crate::roles::shape::Reader<'_>,
@@ -198,10 +213,10 @@ macro_rules! record {
         }
     };
 
-    (@name $field:ident) => {{
-        let name = stringify!($field);
-        name.strip_prefix("r#").unwrap_or(name)
-    }};
+    (@name r#if) => { "if" };
+    (@name $field:ident) => { stringify!($field) };
+    (@option_str) => { None };
+    (@option_str $short:literal) => { Some($short) };
     (@read $fields:ident, $reader:ident, $field:ident: $Type:ty) => {
         $fields.read(record!(@name $field), $reader)
     };

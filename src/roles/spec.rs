@@ -71,7 +71,7 @@ record! {
 
 record! {
     /// A program that is kept running.
-    pub struct Service as "a service" {
+    pub struct Service as "a service" short "command" {
         /// What the service is for, for people.
         description: Option<String>,
         /// The program and its arguments: a list, or a text split into words with no shell.
@@ -170,7 +170,7 @@ words! {
 
 record! {
     /// Growing pauses between tries.
-    pub struct Backoff as "a backoff" {
+    pub struct Backoff as "a backoff" short "initial" {
         /// The first pause.
         initial: Period = "100ms" => "1s",
         /// What each pause is multiplied by for the next.
@@ -186,7 +186,7 @@ record! {
 
 record! {
     /// A question to a service that it answers or does not: `http`, `tcp` or `exec`.
-    pub struct Probe as "a probe" {
+    pub struct Probe as "a probe" short "tcp" {
         /// A URL that must answer with 200 to 399.
         http: Option<Text> => "http://127.0.0.1:${port}/health?format=json",
         /// A host and port that must accept a connection.
@@ -206,7 +206,7 @@ record! {
 
 record! {
     /// How far another member must have come.
-    pub struct Dependency as "a dependency" {
+    pub struct Dependency as "a dependency" short "condition" {
         /// `started`: its program runs. `ready`: its readiness said yes. `succeeded`: it ended with success.
         condition: DependencyCondition = "started" => "ready",
     }
@@ -312,7 +312,7 @@ record! {
 
 record! {
     /// What handles a message: `command`, `worker` or `http`.
-    pub struct Handler as "a handler" {
+    pub struct Handler as "a handler" short "command" {
         /// One process a message: the body on stdin; exit 0 is done, 65 reject, anything else retry.
         command: Option<Command> => ["./ingest-one"],
         /// A warm process: one JSON object a line on stdin, one JSON answer a line on stdout.
@@ -371,7 +371,7 @@ record! {
 
 record! {
     /// How often a failed step is tried again.
-    pub struct Retry as "a retry" {
+    pub struct Retry as "a retry" short "attempts" {
         /// The total of tries, the first one included.
         attempts: Count = 3 => 5,
         /// The pauses between tries.

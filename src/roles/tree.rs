@@ -7,6 +7,7 @@
 mod read;
 mod scalar;
 mod syntax;
+mod traps;
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -134,6 +135,23 @@ impl Node {
             )
         });
         entries.get(*index.get(key)?)
+    }
+
+    /// Gives keys other names, by their places.
+    pub fn rename(&mut self, names: &HashMap<Place, &'static str>) {
+        self.index = Index::default();
+        match &mut self.value {
+            Value::List(items) => items.iter_mut().for_each(|item| item.rename(names)),
+            Value::Map(entries) => {
+                for (key, node) in entries {
+                    if let Some(name) = names.get(&key.place) {
+                        key.name = (*name).to_owned();
+                    }
+                    node.rename(names);
+                }
+            }
+            Value::Null | Value::Text(_) | Value::Number(_) | Value::Bool(_) => {}
+        }
     }
 
     /// The node at a path of keys and list indexes.

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use serde_json::{Value as Json, json};
 
-use crate::diag::{Code, Diagnostic};
+use crate::diag::{Code, Diagnostic, nearest};
 use crate::roles::scalar::{Command, Condition, Period, Text};
 use crate::roles::shape::{Definitions, Reader, Record, Shape, record, words};
 use crate::roles::tree::{Node, Value};
@@ -80,7 +80,7 @@ record! {
 
 record! {
     /// A setting: exactly one of `required`, `default` or `value`.
-    pub struct Key as "a setting" {
+    pub struct Key as "a setting" short "default" {
         /// A source must give it, and not an empty text.
         required: Option<bool> => true,
         /// What it is where no source gives it; expressions may stand in it.
@@ -97,7 +97,7 @@ record! {
 
 record! {
     /// Something that must hold among the settings.
-    pub struct Assertion as "an assertion" {
+    pub struct Assertion as "an assertion" short "that" {
         /// A bare expression.
         that: Condition => "ENCODED_BS_ENV == ENV_NAME",
         /// What is wrong where it does not hold; what is masked shows as `***` in it.
@@ -133,10 +133,15 @@ impl Shape for SourceSpec {
             Some(&"secret") => SecretSource::read(node, reader).map(Self::Secret),
             Some(&"command") => CommandSource::read(node, reader).map(Self::Command),
             _ => {
-                reader.diagnostics.push(
-                    Diagnostic::new(Code::BadValue, node.place.clone(), "this is not a source")
-                        .help("a source is `environment`, `file: PATH`, `secret: NAME` or `command: [PROGRAM]`"),
-                );
+                let word = node.scalar().unwrap_or_default();
+                let near =
+                    nearest(word, ["environment"]).or((word == "env").then_some("environment"));
+                let diagnostic =
+                    Diagnostic::new(Code::BadValue, node.place.clone(), "this is not a source");
+                reader.diagnostics.push(match near {
+                    Some(name) => diagnostic.label(format!("did you mean `{name}`?")),
+                    None => diagnostic.help("a source is `environment`, `file: PATH`, `secret: NAME` or `command: [PROGRAM]`"),
+                });
                 None
             }
         }

@@ -24,7 +24,7 @@ record! {
 
 record! {
     /// A request and the answer that is expected. Redirects are not followed.
-    pub struct Spec as "an http step" {
+    pub struct Spec as "an http step" short "url" {
         /// The method.
         method: String = "GET" => "POST",
         /// The URL.

@@ -22,7 +22,7 @@ record! {
 
 record! {
     /// How many random bytes, and where they go.
-    pub struct Spec as "a random step" {
+    pub struct Spec as "a random step" short "destination" {
         /// The file that is replaced.
         destination: Text => "session-secret.b64",
         /// How many bytes, before they are encoded.

@@ -23,7 +23,7 @@ record! {
 
 record! {
     /// A template and where it goes.
-    pub struct Spec as "a render step" {
+    pub struct Spec as "a render step" short "source" {
         /// The template's path.
         source: Text => "ini-templates/cgap_any_alpha.ini",
         /// The file that is written: whole, or not at all.

@@ -25,7 +25,7 @@ record! {
 
 record! {
     /// What is waited for: `tcp`, `http` or `file`.
-    pub struct Spec as "a wait step" {
+    pub struct Spec as "a wait step" short "tcp" {
         /// A host and port that must accept a connection.
         tcp: Option<Text> => "db:5432",
         /// A URL that must answer with 200 to 399.

@@ -342,14 +342,8 @@ fn syntax(source: &str, error: &minijinja::Error) -> Fault {
     if detail.starts_with("unexpected end of input") {
         return unfinished(source, &tokens, range);
     }
-    if let Some((name, default)) = source.split_once(":-") {
-        let colon = name.len()..name.len() + 2;
-        return Fault::new(
-            Code::ExpressionSyntax,
-            colon,
-            "`:-` is the shell's way to give a default",
-        )
-        .help(format!("write ${{{}|default('{default}')}}", name.trim()));
+    if let Some(fault) = super::elsewhere::form(source) {
+        return fault;
     }
     if let Some(fault) = foreign(source, &tokens, range.start) {
         return fault;

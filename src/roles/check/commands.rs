@@ -3,6 +3,7 @@
 use crate::diag::{Code, Diagnostic, Diagnostics, nearest};
 use crate::roles::Roles;
 use crate::roles::scalar::{Command, Text};
+use crate::roles::shape::Written;
 use crate::settings::spec::SourceSpec;
 use crate::steps::Kind;
 
@@ -29,7 +30,7 @@ pub fn check(
             continue;
         }
         let word = &command.0[0];
-        let place = crate::roles::shape::inside(&word.place, &word.raw, 0..word.raw.len());
+        let place = Written::new(&word.place, &word.raw).part(0..word.raw.len());
         let diagnostic = Diagnostic::new(
             Code::CommandMissing,
             place,

@@ -3,7 +3,7 @@
 use super::Cx;
 use super::settings::RESERVED;
 use crate::diag::{Code, Diagnostic, nearest};
-use crate::roles::shape::{Use, Used};
+use crate::roles::shape::{Use, Used, Written};
 use crate::settings::Problem;
 use crate::settings::spec::Kind;
 use crate::source::Place;
@@ -172,6 +172,7 @@ fn dollars(cx: &mut Cx<'_>, used: &Use) {
     if !matches!(used.text, Used::Template(_)) {
         return;
     }
+    let written = Written::new(&used.place, &used.raw);
     for range in crate::template::bare_dollars(&used.raw) {
         let name = &used.raw[range.clone()];
         if !cx.roles.file.settings.keys.contains_key(&name[1..]) {
@@ -179,14 +180,8 @@ fn dollars(cx: &mut Cx<'_>, used: &Use) {
         }
         let message = format!("`{name}` without braces is text here");
         let cure = format!("write ${{{}}} for the setting", &name[1..]);
-        cx.diagnostics.push(
-            Diagnostic::new(
-                Code::BareDollar,
-                crate::roles::shape::inside(&used.place, &used.raw, range),
-                message,
-            )
-            .help(cure),
-        );
+        cx.diagnostics
+            .push(Diagnostic::new(Code::BareDollar, written.part(range), message).help(cure));
     }
 }
 
@@ -195,8 +190,11 @@ fn select(cx: &mut Cx<'_>) {
     let Some(text) = &cx.roles.file.select else {
         return;
     };
+    // `$ROLE` of a setting is told as what it is.
+    let dollar = |name: &str| name.strip_prefix('$').is_some_and(|name| cx.declared(name));
     if let Some(name) = text.literal()
         && cx.roles.role(name).is_none()
+        && !dollar(name)
     {
         let diagnostic = Diagnostic::new(
             Code::UnknownRole,
@@ -206,7 +204,10 @@ fn select(cx: &mut Cx<'_>) {
         cx.diagnostics
             .push(match nearest(name, cx.roles.role_names()) {
                 Some(near) => diagnostic.label(format!("did you mean `{near}`?")),
-                None => diagnostic.help("write ${application_type}, or a role's name"),
+                None => diagnostic.help(match name.strip_prefix('$') {
+                    Some(setting) => format!("write ${{{setting}}} for the setting"),
+                    None => "write ${application_type}, or a role's name".to_owned(),
+                }),
             });
     }
 }

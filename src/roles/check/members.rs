@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use super::Cx;
 use crate::diag::{Code, Diagnostic};
 use crate::roles::scalar::Text;
-use crate::roles::shape::meant;
 use crate::roles::spec::{Loop, Probe, Role};
-use crate::roles::tree::{Key, Node, Value};
+use crate::roles::tree::{Node, Value};
 use crate::source::Place;
 use crate::steps::{Kind, Step};
 use crate::target::{Target, TargetError, redact};
@@ -57,9 +56,10 @@ pub(super) fn exactly_one(cx: &mut Cx<'_>, path: &[&str], what: &str, keys: &[&s
         [_] => {}
         [] => {
             let readable = matches!(node.value, Value::Map(_) | Value::Null);
-            // A key that was meant for one of them is an unknown key, and that mistake is told already.
-            let meant = |key: &Key| meant(&key.name, keys).is_some();
-            if readable && !node.entries().iter().any(|(key, _)| meant(key)) {
+            // An unknown key was meant for one of them, and that mistake is told already.
+            let mut keys = node.entries().iter().map(|(key, _)| &key.place);
+            let told = keys.any(|key| cx.diagnostics.has(Code::UnknownKey, key));
+            if readable && !told {
                 let message = format!("{what} has none of {}", all.join(", "));
                 let place = cx.roles.place(path);
                 cx.diagnostics

@@ -11,32 +11,13 @@ impl Cx<'_> {
         if self.roles.file.settings.keys.contains_key(name) || name == "runner" {
             return true;
         }
-        let tree = &self.roles.tree;
-        let under = |node: &Node, key: &str| match &node.value {
-            Value::Map(entries) => {
-                let misspelt = || {
-                    entries
-                        .iter()
-                        .any(|(k, _)| nearest(&k.name, [key]).is_some())
-                };
-                node.get(key).is_none() && misspelt()
-            }
-            Value::Null => false,
-            _ => true,
-        };
-        if under(tree, "settings") {
-            return true;
-        }
-        let Some(settings) = tree.get("settings") else {
+        let readable = |node: &Node| matches!(node.value, Value::Map(_) | Value::Null);
+        let Some(settings) = self.roles.tree.get("settings") else {
             return false;
         };
-        if under(settings, "keys") {
-            return true;
-        }
-        match settings.get("keys").map(|keys| (keys, &keys.value)) {
-            Some((keys, Value::Map(_))) => keys.get(name).is_some(),
-            Some((_, Value::Null)) | None => false,
-            Some(_) => true,
+        match settings.get("keys") {
+            Some(keys) => !readable(keys) || keys.get(name).is_some(),
+            None => !readable(settings),
         }
     }
 

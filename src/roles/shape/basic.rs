@@ -134,24 +134,38 @@ impl<T: Shape> Shape for Vec<T> {
 impl<T: Shape> Shape for IndexMap<String, T> {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         if !matches!(node.value, Value::Map(_) | Value::Null) {
+            let first = node.at(&["0"]).and_then(Node::scalar);
             let (expected, help) = match reader.key() {
                 "environment" | "headers" => {
-                    ("names with their values", "write `NAME: value`, one a line")
+                    let (name, value) = first
+                        .and_then(|f| f.split_once('='))
+                        .unwrap_or(("NAME", "value"));
+                    (
+                        "names with their values",
+                        format!("write `{name}: {value}`, one a line"),
+                    )
                 }
                 "depends_on" => (
                     "members with their conditions",
-                    "write `NAME: { condition: started }`, one a line",
+                    format!(
+                        "write `{}: {{ condition: started }}`, one a line",
+                        first.unwrap_or("NAME")
+                    ),
                 ),
                 _ => (
                     "a mapping of names",
-                    "write each name as a key, `NAME:`, with what belongs to it below",
+                    "write each name as a key, `NAME:`, with what belongs to it below".to_owned(),
                 ),
             };
-            reader.wrong_type_help(node, expected, Some(help.to_owned()));
+            reader.wrong_type_help(node, expected, Some(help));
             return None;
         }
         let mut map = IndexMap::with_capacity(node.entries().len());
-        for (key, node) in node.entries() {
+        let outside = too_far_left(node.entries(), T::OWN_KEYS, reader);
+        for (at, (key, node)) in node.entries().iter().enumerate() {
+            if outside.contains(&at) {
+                continue;
+            }
             check_name(key, reader);
             if let Some(value) = reader.under(&key.name, &key.place, |reader| T::read(node, reader))
             {
@@ -172,6 +186,34 @@ impl<T: Shape> Shape for IndexMap<String, T> {
             "additionalProperties": T::schema(defs),
         })
     }
+}
+
+/// An empty entry and, beside it rather than in it, its own keys: told once, at the first.
+fn too_far_left(
+    entries: &[(Key, Node)],
+    keys: &[&str],
+    reader: &mut Reader<'_>,
+) -> std::ops::Range<usize> {
+    let is_own = |(key, node): &(Key, Node)| {
+        keys.contains(&key.name.as_str()) && !matches!(node.value, Value::Map(_) | Value::Null)
+    };
+    let is_empty = |(_, node): &(Key, Node)| matches!(node.value, Value::Null);
+    let pair = entries
+        .windows(2)
+        .position(|two| is_empty(&two[0]) && is_own(&two[1]));
+    let Some(empty) = pair else { return 0..0 };
+    let own = entries[empty + 1..]
+        .iter()
+        .take_while(|entry| is_own(entry));
+    let (name, key) = (&entries[empty].0, &entries[empty + 1].0);
+    let message = format!("`{}` stands where a name does", key.name);
+    let help = format!("indent it, so that it belongs to `{}`", name.name);
+    reader.diagnostics.push(
+        Diagnostic::new(Code::UnknownKey, key.place.clone(), message)
+            .help(help)
+            .related(name.place.clone(), "nothing belongs to this"),
+    );
+    empty..empty + 1 + own.count()
 }
 
 /// Names of roles, members and settings: letters, digits, `_`, `-` and `.`.
@@ -222,7 +264,7 @@ impl Shape for String {
         match node.scalar() {
             Some(text) => Some(text.to_owned()),
             None => {
-                reader.wrong_type(node, "a text");
+                reader.not_a_text(node);
                 None
             }
         }

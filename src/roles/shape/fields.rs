@@ -3,8 +3,8 @@
 use serde_json::Value as Json;
 
 use super::super::tree::{Key, Node, Value};
-use super::{Definitions, Reader, Record, Shape};
-use crate::diag::{Code, Diagnostic, nearest};
+use super::{Reader, Record, Shape};
+use crate::diag::{Code, Diagnostic};
 use crate::source::Place;
 
 /// The entries of one mapping, taken out one by one.
@@ -72,10 +72,39 @@ impl<'a> Fields<'a> {
             .or_else(default)
     }
 
+    /// Where a key stands right that is unknown here, or which keys there are.
+    fn place_of_unknown(&self, at: usize, what: &str, reader: &Reader<'_>) -> String {
+        let name = &self.entries[at].0.name;
+        if let Some(c) = name.chars().find(|c| c.is_whitespace() && !c.is_ascii()) {
+            let code = u32::from(c);
+            return format!(
+                "U+{code:04X} in it looks like a blank and is none: type a blank instead"
+            );
+        }
+        if let Some(place) = belongs(name, what) {
+            return format!("it belongs to {place}");
+        }
+        let known = |(key, _): &&(Key, Node)| self.taken.contains(&key.name.as_str());
+        let above = self.entries[..at].iter().rev().find(known);
+        if let Some((above, _)) = above.filter(|(_, node)| matches!(node.value, Value::Null)) {
+            return format!(
+                "indent it if it belongs to `{}`, which is empty",
+                above.name
+            );
+        }
+        if self.taken.contains(&reader.key()) {
+            let key = reader.key();
+            return format!(
+                "`{key}` is read as the name of {what} here: does it stand too far left?"
+            );
+        }
+        format!("{what} has: {}", self.taken.join(", "))
+    }
+
     /// Says which keys nobody took, with the nearest one that there is, and which are missing. A key that was
     /// meant for a missing one is one mistake, not two.
     pub fn finish(mut self, what: &str, reader: &mut Reader<'_>) {
-        for (key, _) in self.entries {
+        for (at, (key, _)) in self.entries.iter().enumerate() {
             if self.taken.contains(&key.name.as_str()) {
                 continue;
             }
@@ -85,12 +114,16 @@ impl<'a> Fields<'a> {
                 format!("unknown key `{}` in {what}", key.name),
             );
             let free = self.taken.iter().copied().filter(|name| !self.has(name));
-            let meant = meant(&key.name, &free.collect::<Vec<_>>());
+            let meant = reader.meant(key, &free.collect::<Vec<_>>());
             self.missing.retain(|missing| Some(*missing) != meant);
             reader.diagnostics.push(match meant {
                 Some(name) => diagnostic.label(format!("did you mean `{name}`?")),
-                None => diagnostic.help(format!("{what} has: {}", self.taken.join(", "))),
+                None => diagnostic.help(self.place_of_unknown(at, what, reader)),
             });
+            // Where its part of the file stands too far left or right, the key around it is not missing as well.
+            if meant.is_none() && belongs(&key.name, what).is_some() {
+                self.missing.clear();
+            }
         }
         let keys: Vec<_> = self.missing.iter().map(|key| format!("`{key}`")).collect();
         if !keys.is_empty() {
@@ -106,16 +139,18 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The key among `free` that somebody meant who wrote `found`: one of a like name, or what it is called elsewhere.
-pub fn meant<'k>(found: &str, free: &[&'k str]) -> Option<&'k str> {
-    let elsewhere = || {
-        let mut names = ELSEWHERE.iter();
-        names.find_map(|(other, ours)| {
-            let same = other.eq_ignore_ascii_case(found);
-            free.iter().copied().find(|key| same && key == ours)
-        })
+/// The free key that is called so elsewhere, or that goes on where the found one ends.
+pub fn elsewhere(found: &str, free: &[&'static str]) -> Option<&'static str> {
+    let same = ELSEWHERE
+        .iter()
+        .filter(|(other, _)| other.eq_ignore_ascii_case(found));
+    let mut ours = same.filter_map(|(_, ours)| free.iter().copied().find(|key| key == ours));
+    let begun = || {
+        let mut longer = free.iter().copied().filter(|key| key.starts_with(found));
+        let only = longer.next().filter(|_| found.len() >= 3);
+        only.filter(|_| longer.next().is_none())
     };
-    nearest(found, free.iter().copied()).or_else(elsewhere)
+    ours.next().or_else(begun)
 }
 
 /// What Compose, Kubernetes, GitHub Actions, systemd and supervisord call what we call otherwise.
@@ -125,7 +160,9 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("autorestart", "restart"),
     ("chmod", "mode"),
     ("cmd", "command"),
+    ("command", "steps"),
     ("count", "replicas"),
+    ("cron", "every"),
     ("cwd", "working_dir"),
     ("deadletter", "dead_letter"),
     ("delay", "interval"),
@@ -157,10 +194,13 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("requires", "depends_on"),
     ("run", "command"),
     ("scale", "replicas"),
+    ("schedule", "every"),
     ("secret_name", "secret"),
+    ("shell", "steps"),
     ("signal", "stop_signal"),
     ("size", "bytes"),
     ("sleep", "interval"),
+    ("src", "source"),
     ("stop_grace_period", "stop_timeout"),
     ("stopsignal", "stop_signal"),
     ("stopwaitsecs", "stop_timeout"),
@@ -180,9 +220,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
 /// Reads a whole record from a mapping.
 pub fn read_record<R: Record>(node: &Node, reader: &mut Reader<'_>) -> Option<R> {
     if !matches!(node.value, Value::Map(_) | Value::Null) {
-        let keys = R::properties(&mut Definitions::default());
-        let keys: Vec<&str> = keys.keys().map(String::as_str).collect();
-        let help = format!("{} has: {}", R::WHAT, keys.join(", "));
+        let help = match short::<R>(node) {
+            Some(short) => format!("write {short}"),
+            None => format!("{} has: {}", R::WHAT, R::KEYS.join(", ")),
+        };
         reader.wrong_type_help(node, &format!("{} (a mapping)", R::WHAT), Some(help));
         return None;
     }
@@ -190,6 +231,43 @@ pub fn read_record<R: Record>(node: &Node, reader: &mut Reader<'_>) -> Option<R>
     let record = R::take(&mut fields, reader);
     fields.finish(R::WHAT, reader);
     record
+}
+
+/// What a key belongs to that stands a level too far out.
+fn belongs(key: &str, what: &str) -> Option<&'static str> {
+    let place = match (what, key) {
+        ("roles.yaml", "services" | "loops" | "queues") => {
+            "a role: below `roles:` and the role's name"
+        }
+        ("roles.yaml", "sources" | "keys" | "assert") => "`settings:`",
+        ("a role", "command" | "replicas" | "port" | "restart" | "readiness" | "liveness") => {
+            "a service: below `services:` and the service's name"
+        }
+        ("a role", "steps" | "interval" | "every") => "a loop: below `loops:` and the loop's name",
+        ("a role", "queue" | "handler" | "dead_letter") => {
+            "a queue: below `queues:` and the queue's name"
+        }
+        _ => return None,
+    };
+    Some(place)
+}
+
+/// The mapping that a lone value stands for.
+fn short<R: Record>(node: &Node) -> Option<String> {
+    let value = node.scalar()?;
+    let url = value.starts_with("http://") || value.starts_with("https://");
+    let of_url = ["http", "url"].into_iter().filter(|_| url);
+    let key = of_url.chain(R::SHORT).find(|key| R::KEYS.contains(key))?;
+    let written = node.place.text();
+    // `KEY: required` is short for more than a text.
+    if R::KEYS.contains(&value) {
+        return Some(format!("`{{ {value}: true }}`"));
+    }
+    let plain = !written.contains(['\n', '{', '}', '[', ']', ',']) && written.len() <= 60;
+    plain.then(|| match written.contains(' ') {
+        true => format!("`{key}: {written}` below it"),
+        false => format!("`{{ {key}: {written} }}`"),
+    })
 }
 
 /// A record as it would be if nothing stood in it.

@@ -1,9 +1,12 @@
 //! What reading a file collects: the mistakes, and every text with expressions.
 
+use std::collections::HashMap;
 use std::fmt::{Display, Write as _};
 
-use super::super::tree::{Node, Value};
-use crate::diag::{Code, Diagnostic, Diagnostics};
+use super::super::tree::{Key, Node, Value};
+use super::Written;
+use super::fields::elsewhere;
+use crate::diag::{Code, Diagnostic, Diagnostics, nearest};
 use crate::source::Place;
 use crate::template::{Condition, Template};
 
@@ -33,18 +36,8 @@ impl Use {
     /// Each name that it uses, with the place.
     pub fn names(&self) -> Vec<(String, Place)> {
         // Looked for once: a text may have a hundred thousand names.
-        let offset = self
-            .place
-            .text()
-            .find(&self.raw)
-            .filter(|_| !self.raw.is_empty());
-        let at = |(name, range): (&str, std::ops::Range<usize>)| {
-            let place = match offset {
-                Some(offset) => self.place.part(range.start + offset..range.end + offset),
-                None => self.place.clone(),
-            };
-            (name.to_owned(), place)
-        };
+        let written = Written::new(&self.place, &self.raw);
+        let at = |(name, range): (&str, _)| (name.to_owned(), written.part(range));
         match &self.text {
             Used::Template(template) => template.names().map(at).collect(),
             Used::Condition(condition) => condition.names().map(at).collect(),
@@ -58,6 +51,8 @@ pub struct Reader<'a> {
     pub diagnostics: &'a mut Diagnostics,
     /// Every text with expressions.
     pub uses: Vec<Use>,
+    /// Keys that are no keys, and those that were meant: they differ by a letter or two.
+    pub misspelt: HashMap<Place, &'static str>,
     /// The path's steps, one behind the other, and where each begins.
     path: String,
     steps: Vec<usize>,
@@ -71,6 +66,7 @@ impl<'a> Reader<'a> {
         Self {
             diagnostics,
             uses: Vec::new(),
+            misspelt: HashMap::new(),
             path: String::new(),
             steps: Vec::new(),
             places: Vec::new(),
@@ -128,6 +124,30 @@ impl<'a> Reader<'a> {
         self.diagnostics.push(diagnostic);
     }
 
+    /// Says that a value is no text.
+    pub fn not_a_text(&mut self, node: &Node) {
+        let help = match (&node.value, node.place.text()) {
+            (Value::Null, word @ ("null" | "Null" | "NULL" | "~")) => Some(format!(
+                "write \"{word}\" for the word, \"\" for an empty text"
+            )),
+            (Value::Null, _) => Some("write \"\" for an empty text".to_owned()),
+            _ => None,
+        };
+        self.wrong_type_help(node, "a text", help);
+    }
+
+    /// The key of `free` that was meant by one that is none; one that is only misspelt is remembered.
+    pub fn meant(&mut self, key: &Key, free: &[&'static str]) -> Option<&'static str> {
+        let near = nearest(&key.name, free.iter().copied());
+        // An alias has one place for all the keys that it copies.
+        if let Some(name) = near
+            && !key.place.text().starts_with('*')
+        {
+            self.misspelt.insert(key.place.clone(), name);
+        }
+        near.or_else(|| elsewhere(&key.name, free))
+    }
+
     /// Says that a value cannot be used.
     pub fn bad(&mut self, node: &Node, code: Code, message: impl Into<String>) -> &mut Diagnostics {
         self.diagnostics
@@ -135,23 +155,27 @@ impl<'a> Reader<'a> {
         self.diagnostics
     }
 
+    /// Says that a value ends before it is whole.
+    pub fn unclosed(&mut self, node: &Node, message: &str) {
+        let mut diagnostic = Diagnostic::new(Code::BadValue, node.place.clone(), message);
+        diagnostic.help = comment_cut(&node.place);
+        self.diagnostics.push(diagnostic);
+    }
+
     /// A text with `${ }`; syntax faults are reported.
-    pub fn template(&mut self, node: &Node, raw: &str) -> Template {
+    pub fn template(&mut self, place: &Place, raw: &str) -> Template {
         let (template, faults) = Template::parse(raw);
         let broken = !faults.is_empty();
+        let written = Written::new(place, if broken { raw } else { "" });
         for fault in faults {
-            let place = inside(&node.place, raw, fault.range);
-            let mut diagnostic = Diagnostic::new(fault.code, place, fault.message);
-            diagnostic.help = fault.help;
-            if comment_cut(&node.place) {
-                diagnostic.help =
-                    Some("` #` begins a comment in YAML; put the whole value in quotes".to_owned());
-            }
+            let at = written.part(fault.range);
+            let mut diagnostic = Diagnostic::new(fault.code, at, fault.message);
+            diagnostic.help = comment_cut(place).or(fault.help);
             self.diagnostics.push(diagnostic);
         }
         // A text without a dollar has nothing that anybody asks for.
         if !broken && raw.as_bytes().contains(&b'$') {
-            self.used(node, raw, Used::Template(template.clone()));
+            self.used(place, raw, Used::Template(template.clone()));
         }
         template
     }
@@ -160,11 +184,11 @@ impl<'a> Reader<'a> {
     pub fn condition(&mut self, node: &Node, raw: &str) -> Option<Condition> {
         match Condition::parse(raw) {
             Ok(condition) => {
-                self.used(node, raw, Used::Condition(condition.clone()));
+                self.used(&node.place, raw, Used::Condition(condition.clone()));
                 Some(condition)
             }
             Err(fault) => {
-                let place = inside(&node.place, raw, fault.range);
+                let place = Written::new(&node.place, raw).part(fault.range);
                 let mut diagnostic = Diagnostic::new(fault.code, place, fault.message);
                 diagnostic.help = fault.help;
                 if raw.trim_start().starts_with("${") {
@@ -176,28 +200,19 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn used(&mut self, node: &Node, raw: &str, text: Used) {
+    fn used(&mut self, place: &Place, raw: &str, text: Used) {
         let ends = self.steps.iter().skip(1).copied().chain([self.path.len()]);
         let path = self.steps.iter().zip(ends);
         self.uses.push(Use {
             path: path
                 .map(|(start, end)| self.path[*start..end].to_owned())
                 .collect(),
-            place: node.place.clone(),
+            place: place.clone(),
             raw: raw.to_owned(),
             text,
         });
     }
 }
-
-/// The place of `range` of a scalar's value: exact where the file has the value verbatim.
-pub fn inside(place: &Place, raw: &str, range: std::ops::Range<usize>) -> Place {
-    match place.text().find(raw) {
-        Some(at) if !raw.is_empty() => place.part(range.start + at..range.end + at),
-        _ => place.clone(),
-    }
-}
-
 /// A value for a message: "a list", "the text `five`".
 fn found(node: &Node) -> String {
     match (&node.value, node.scalar()) {
@@ -211,8 +226,9 @@ fn found(node: &Node) -> String {
 }
 
 /// Whether a comment follows a plain scalar on its line: `${X # y}` was cut by YAML.
-fn comment_cut(place: &Place) -> bool {
+fn comment_cut(place: &Place) -> Option<String> {
     let rest = place.source.text().get(place.range.end..).unwrap_or("");
     let line = rest.lines().next().unwrap_or("");
-    line.trim_start().starts_with('#') && line.contains('}')
+    let cut = line.trim_start().starts_with('#') && line.contains('}');
+    cut.then(|| "` #` begins a comment in YAML; put the whole value in quotes".to_owned())
 }

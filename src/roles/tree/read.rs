@@ -126,7 +126,9 @@ impl<'a> Reading<'a> {
             }
             Event::MappingStart(_, anchor, tag) => {
                 self.open(anchor, tag.as_deref(), Kind::Map, &place)?;
-                (anchor, Value::Map(self.map()?))
+                let told = self.found.len();
+                let map = self.map()?;
+                (anchor, self.braces(&place, told).unwrap_or(Value::Map(map)))
             }
             // The parser's events are balanced: no end comes where a node must begin.
             _ => (0, Value::Null),
@@ -207,6 +209,19 @@ impl<'a> Reading<'a> {
             keep(&mut entries, &firsts);
         }
         Ok(entries)
+    }
+
+    /// `{{ x }}`, as templates of others have it: a text, so that it is told once.
+    fn braces(&mut self, start: &Place, told: usize) -> Option<Value> {
+        let whole = self.source.place(start.range.start..self.events.at().end);
+        let inner = whole.text().strip_prefix("{{")?.strip_suffix("}}")?.trim();
+        let message = "`{{ }}` is for templates of others, and YAML reads it as two mappings";
+        self.found.truncate(told);
+        self.found.push(
+            Diagnostic::new(Code::YamlSyntax, whole.clone(), message)
+                .help(format!("write \"${{{inner}}}\", in quotes, for a setting")),
+        );
+        Some(Value::Text(whole.text().to_owned()))
     }
 
     /// Says which keys stand twice, and keeps the first of them.

@@ -2,14 +2,12 @@
 //!
 //! Most of these mistakes are one of few traps, which are looked for in the text around the place.
 
-use std::ops::Range;
-
 use cgap_yaml::ScanError;
 
 use super::read::Stop;
+use super::traps::{self, bracket, cut};
 use crate::diag::{Code, Diagnostic};
 use crate::source::{Place, Source};
-use crate::template;
 
 /// The one diagnostic of a text that is not YAML.
 pub fn explain(source: &Source, stop: &Stop) -> Diagnostic {
@@ -48,7 +46,8 @@ pub fn explain(source: &Source, stop: &Stop) -> Diagnostic {
             if sentence.contains("recursion limit") {
                 return limit(TOO_LARGE);
             }
-            trap(source, &place).unwrap_or_else(|| grammar(source, place, &sentence))
+            traps::find(source, &place, &sentence)
+                .unwrap_or_else(|| grammar(source, place, &sentence))
         }
     }
 }
@@ -92,109 +91,7 @@ fn documents(source: &Source, place: Place) -> Diagnostic {
     .help("keep one document; remove the `---` between them")
 }
 
-/// Mistakes that are known by the text around the place.
-fn trap(source: &Source, place: &Place) -> Option<Diagnostic> {
-    let text = source.text();
-    let at = place.range.start;
-    let syntax = |place: Place, message: &str, help: String| {
-        Some(Diagnostic::new(Code::YamlSyntax, place, message).help(help))
-    };
-    let line = source.line(place.start().0);
-    // `{ value: ${X} }`: the parser stops at the brace behind the dollar, or later in what it takes for a mapping.
-    let dollar = cut(text, line.start..(at + 1).min(line.end).max(line.start))
-        .rfind("${")
-        .map(|found| line.start + found)
-        .filter(|dollar| is_bare(&text[line.start..*dollar]) && bracket(text, *dollar).is_some());
-    if let Some(dollar) = dollar {
-        let rest = &text[dollar..line.end];
-        let end = template::expression_end(rest).unwrap_or(2);
-        let value = word_before(&text[line.start..dollar]);
-        let after = rest[end..].find([' ', ',', '}', ']']);
-        let end = after.map_or(rest.len(), |after| end + after);
-        let whole = source.place(dollar - value.len()..dollar + end);
-        let quote = if whole.text().contains('"') {
-            '\''
-        } else {
-            '"'
-        };
-        let help = format!("put the value in quotes: {quote}{}{quote}", whole.text());
-        return syntax(
-            whole,
-            "inside `{ }` and `[ ]` YAML reads the braces of `${ }` as its own",
-            help,
-        );
-    }
-    // A character that YAML does not have; the parser names the start of its scalar.
-    let strange = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{85}');
-    let token = cut(text, at..line.end.max(at));
-    if let Some((found, c)) = token.char_indices().find(|(_, c)| strange(*c)) {
-        let place = source.place(at + found..at + found + c.len_utf8());
-        let message = format!(
-            "a control character (U+{:04X}) cannot stand in YAML",
-            u32::from(c)
-        );
-        let help = "remove it; inside double quotes it can be written as `\\x07` or `\\u0007`";
-        let help = help.replace("07", &format!("{:02x}", u32::from(c)));
-        return syntax(place, &message, help);
-    }
-    None
-}
-
-/// A part of a text; a character that the range would cut is taken whole.
-fn cut(text: &str, range: Range<usize>) -> &str {
-    let end = text.ceil_char_boundary(range.end);
-    &text[text.floor_char_boundary(range.start.min(end))..end]
-}
-
-/// Whether the quotes before a place in its line are all closed.
-fn is_bare(before: &str) -> bool {
-    ['"', '\'']
-        .iter()
-        .all(|quote| before.matches(*quote).count().is_multiple_of(2))
-}
-
-/// The plain text directly before a place.
-fn word_before(before: &str) -> &str {
-    let start = before.rfind([' ', '[', '{', ',', ':']);
-    &before[start.map_or(0, |at| at + 1)..]
-}
-
-/// The innermost bracket that is open at `to`; quotes and comments are stepped over.
-fn bracket(text: &str, to: usize) -> Option<usize> {
-    let mut open = Vec::new();
-    let mut quote = None;
-    let mut before = '\n';
-    let mut comment = false;
-    let text = cut(text, 0..to);
-    for (at, c) in text.char_indices() {
-        match (quote, c) {
-            (_, '\n') if comment => comment = false,
-            _ if comment => {}
-            (Some('"'), _) if before == '\\' => {
-                before = ' ';
-                continue;
-            }
-            (Some(q), c) if c == q => quote = None,
-            (Some(_), _) => {}
-            // A quote opens a text only where a value can begin: `it's` has none.
-            (None, '\'' | '"')
-                if matches!(before, ' ' | '\n' | '[' | '{' | ',' | ':') || before == c =>
-            {
-                quote = Some(c);
-            }
-            (None, '#') if matches!(before, ' ' | '\n' | '\t') => comment = true,
-            (None, '[' | '{') if !open.is_empty() || matches!(before, ' ' | '\n') => {
-                open.push(at);
-            }
-            (None, ']' | '}') => {
-                open.pop();
-            }
-            (None, _) => {}
-        }
-        before = c;
-    }
-    open.pop()
-}
+const UNFIT: &str = "this line does not fit the indentation above it";
 
 /// What the parser says, what we say, and the cure.
 const PLAIN: &[(&[&str], &str, &str)] = &[
@@ -225,8 +122,28 @@ const PLAIN: &[(&[&str], &str, &str)] = &[
             "simple key",
             "indent",
         ],
-        "this line does not fit the indentation above it",
+        UNFIT,
         "the entries of one list or mapping begin in the same column, and each key ends in `:`",
+    ),
+    (
+        &["directive", "YAML major version"],
+        "this `%` line cannot stand here",
+        "remove it; if it is meant, nothing stands above it and `---` below",
+    ),
+    (
+        &["document start"],
+        "the document is at its end here, and something follows",
+        "roles.yaml is one mapping, `key: value`; a `%` line at its start needs a line with `---` below it",
+    ),
+    (
+        &["handle wasn't declared"],
+        "a tag that nobody declared",
+        "remove the tag (`!…`), or put the value in quotes",
+    ),
+    (
+        &["BOM"],
+        "a byte order mark (U+FEFF) stands inside the file",
+        "remove it; editors do not show it",
     ),
     (
         &["escape"],
@@ -244,6 +161,7 @@ const PLAIN: &[(&[&str], &str, &str)] = &[
             "reserved",
             "unexpected character",
             "any token",
+            "scanning an anchor or alias",
         ],
         "a value cannot begin with this character",
         "put the value in quotes",
@@ -308,6 +226,9 @@ fn grammar(source: &Source, place: Place, sentence: &str) -> Diagnostic {
         return diagnostic;
     }
     if has("trailing content after") {
+        if let Some(open) = traps::late_quote(source, &place) {
+            return open;
+        }
         let line = source.line(place.start().0);
         let help = quoted(&source.text()[line]);
         return make("a text goes on after its closing quote", &help);
@@ -316,7 +237,11 @@ fn grammar(source: &Source, place: Place, sentence: &str) -> Diagnostic {
         .iter()
         .find(|(parts, _, _)| parts.iter().any(|part| has(part)));
     if let Some((_, message, help)) = known {
-        return make(message, help);
+        let mut diagnostic = make(message, help);
+        if *message == UNFIT {
+            diagnostic.place = Some(traps::line_start(source, &place));
+        }
+        return diagnostic;
     }
     Diagnostic::new(Code::YamlSyntax, place.clone(), sentence)
 }
