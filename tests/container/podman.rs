@@ -82,6 +82,8 @@ impl Podman {
             )
             // Health is asked for by the tests; there is no systemd to ask on a timer.
             .env("DISABLE_HC_SYSTEMD", "true")
+            // conmon leaves a file `oom` where it was started.
+            .current_dir(&self.home)
             .stdin(Stdio::null());
         command
     }
