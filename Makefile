@@ -22,6 +22,7 @@ run: ## play the local role on the embedded GAC, until Ctrl-C
 # The unit tests watch waitpid, signals and the sockets of one process: nextest gives each its own, `cargo test` does not,
 # so there they run one after the other.
 test: venv editor packages check ## set up what the tests need, then every check and test
+	$(CARGO) build --quiet --examples
 	$(CARGO) run --quiet -- validate
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	    $(CARGO) nextest run --no-fail-fast; \
