@@ -30,7 +30,7 @@ pub struct Opened {
     size: u64,
 }
 
-/// Opens or creates the file and hands every record in it to `each`, in order.
+/// Opens or creates the file, and its folder where that is missing, and hands every record in it to `each`, in order.
 pub fn open(path: &Path, mut each: impl FnMut(Record)) -> Result<Opened, RunError> {
     let fail = |cause: String| {
         RunError::new(
@@ -39,7 +39,10 @@ pub fn open(path: &Path, mut each: impl FnMut(Record)) -> Result<Opened, RunErro
             cause,
         )
     };
-    let io = |error: io::Error| fail(error.to_string());
+    let io = |error: io::Error| fail(crate::sys::reason(&error));
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(io)?;
+    }
     let file = options().open(path).map_err(io)?;
     lock(&file, path).map_err(fail)?;
     let mut reader = BufReader::with_capacity(1 << 16, &file);

@@ -210,8 +210,13 @@ fn a_file_of_another_kind_is_left_alone_and_a_damaged_line_is_named() {
             .unwrap()
             .contains(&format!("first {} bytes", HEADER.len() + 11))
     );
-    let nowhere = open(&folder.0.join("no/folder"), |_| ()).unwrap_err();
-    assert_eq!(nowhere.exit, Exit::IO);
+    // A missing folder is made; a file cannot be one.
+    open(&folder.0.join("new/folder/q.jsonl"), |_| ()).unwrap();
+    let nowhere = open(&path.join("q.jsonl"), |_| ()).unwrap_err();
+    assert_eq!(
+        (nowhere.exit, nowhere.cause.as_str()),
+        (Exit::IO, "file exists")
+    );
 }
 
 #[tokio::test]
