@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 
 const TLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls");
 
+/// Says to this program that it is the other side.
+const FETCH: &str = "RUNNER_TEST_FETCH";
+
 /// The other side: fetches in the environment that it was started with, and prints what came of it.
-#[tokio::test]
-#[ignore = "the other tests run it, each in an environment of its own"]
 async fn fetch_here() {
     let request = SecretRequest {
         name: "gac".to_owned(),
@@ -41,11 +42,16 @@ async fn fetch_in(environment: &[(&str, &str)]) -> String {
         .collect();
     let run = move || {
         Command::new(std::env::current_exe().expect("this program"))
-            .args(["--exact", "fetch_here", "--ignored", "--nocapture"])
+            .args([
+                "--exact",
+                "keys_and_endpoint_of_the_environment_are_used",
+                "--nocapture",
+            ])
             .env_clear()
             .envs([
                 ("AWS_REGION", "us-east-1"),
                 ("AWS_EC2_METADATA_DISABLED", "true"),
+                (FETCH, "1"),
             ])
             .envs(environment)
             .output()
@@ -105,6 +111,10 @@ async fn container_credentials_come_from_the_full_uri_with_its_token() {
 
 #[tokio::test]
 async fn keys_and_endpoint_of_the_environment_are_used() {
+    // The others start this one for the fetch alone.
+    if std::env::var_os(FETCH).is_some() {
+        return fetch_here().await;
+    }
     let vault = Endpoint::new([value()]).await;
     // Plain http must not load CAs: in a debug build the SDK panics where it finds none.
     let environment = [
