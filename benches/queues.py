@@ -28,6 +28,8 @@ import sys
 import tempfile
 import time
 
+from rows import row
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PARTS = ROOT / "benches" / "queues"
 sys.path.insert(0, str(PARTS))
@@ -41,22 +43,6 @@ AWAY = 5  # milliseconds
 FEW = 20  # messages of the run whose CPU is taken off
 PATIENCE = 120
 TICK = os.sysconf("SC_CLK_TCK")
-
-
-def row(what, peer, ours, theirs, unit, goal=None):
-    def middle(values):
-        return round(statistics.median(values), 2) if values else None
-
-    def spread(values):
-        return [round(min(values), 2), round(max(values), 2)] if values else None
-
-    mine, other = middle(ours), middle(theirs)
-    worse, better = (other, mine) if not unit.endswith("/s") else (mine, other)
-    print(json.dumps({
-        "what": what, "peer": peer, "ours": mine, "theirs": other, "unit": unit,
-        "ratio": round(worse / better, 2) if better and worse is not None else None,
-        "spread": {"ours": spread(ours), "theirs": spread(theirs)}, "goal": goal,
-    }), flush=True)
 
 
 @contextlib.contextmanager

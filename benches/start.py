@@ -13,11 +13,12 @@ import json
 import os
 import pathlib
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+
+from rows import row
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RUNNER = ROOT / "target" / "release" / "runner"
@@ -25,21 +26,6 @@ TESTS = ROOT / ".venv" / "bin"
 ORIGINAL = ROOT / ".venv-bench" / "bin"
 NAME = "BenchApplicationConfiguration"
 BUCKET = "bench-envs"
-
-
-def row(what, ours, theirs, unit, goal=None, peer="the original"):
-    def middle(values):
-        return statistics.median(values) if values else None
-
-    def spread(values):
-        return [round(min(values), 2), round(max(values), 2)] if values else None
-
-    mine, other = middle(ours), middle(theirs)
-    print(json.dumps({
-        "what": what, "ours": round(mine, 2), "theirs": round(other, 2) if other is not None else None, "unit": unit,
-        "ratio": round(other / mine, 1) if other is not None and mine else None,
-        "spread": {"ours": spread(ours), "theirs": spread(theirs)}, "goal": goal, "peer": peer,
-    }), flush=True)
 
 
 @contextlib.contextmanager
@@ -136,9 +122,9 @@ def renders(env, folder, runs):
         assert (folder / "production.ini").stat().st_size > 1000
         theirs.append(measured(original, theirs_env, folder))
         assert (folder / "theirs.ini").stat().st_size > 1000
-    row("GAC from Secrets Manager to a written production.ini, wall", [r[0] for r in ours], [r[0] for r in theirs], "ms", "≤ 20")
-    row("the same, CPU", [r[1] for r in ours], [r[1] for r in theirs], "ms", "≤ 12")
-    row("the same, peak memory", [r[2] for r in ours], [r[2] for r in theirs], "MiB", "≤ 16")
+    row("GAC from Secrets Manager to a written production.ini, wall", "the original", [r[0] for r in ours], [r[0] for r in theirs], "ms", "≤ 20")
+    row("the same, CPU", "the original", [r[1] for r in ours], [r[1] for r in theirs], "ms", "≤ 12")
+    row("the same, peak memory", "the original", [r[2] for r in ours], [r[2] for r in theirs], "MiB", "≤ 16")
     return original, theirs_env
 
 
@@ -160,7 +146,7 @@ def firsts(env, folder, runs, original, theirs_env):
     for _ in range(runs):
         ours.append(until([RUNNER, "run", "bench-first"], env))
         theirs.append(until(["/bin/sh", entrypoint], theirs_env))
-    row("entrypoint to the role's first instruction", ours, theirs, "ms")
+    row("entrypoint to the role's first instruction", "the original", ours, theirs, "ms")
 
 
 def loops(env, folder, iterations, theirs_env):
@@ -182,7 +168,7 @@ def loops(env, folder, iterations, theirs_env):
         times = [int(word) / 1e6 for word in started.read_text().split()][:iterations + 1]
         return [after - before - 1000 - command for before, after in zip(times, times[1:])]
 
-    row("a turn of the indexer loop beyond interval and command", turns([RUNNER, "run", "bench-loop"], env),
+    row("a turn of the indexer loop beyond interval and command", "the original", turns([RUNNER, "run", "bench-loop"], env),
         turns(["/bin/sh", script], theirs_env), "ms", "≤ 2")
 
 
@@ -191,7 +177,7 @@ def main():
     ask.add_argument("--runs", type=int, default=15)
     ask.add_argument("--iterations", type=int, default=15)
     options = ask.parse_args()
-    row("the binary, stripped", [RUNNER.stat().st_size / 1e6], [], "MB", "≤ 11")
+    row("the binary, stripped", "the original", [RUNNER.stat().st_size / 1e6], [], "MB", "≤ 11")
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = pathlib.Path(name)
         workplace(folder)

@@ -15,11 +15,12 @@ import pathlib
 import select
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+
+from rows import row
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RUNNER = ROOT / "target" / "release" / "runner"
@@ -28,22 +29,6 @@ CHILDREN = 6
 BUDGET = 2  # seconds that a child has for its stop
 STABLE = 1.3  # seconds after which every side restarts at once
 PATIENCE = 60
-
-
-def row(what, peer, ours, theirs, unit, goal=None):
-    def middle(values):
-        return round(statistics.median(values), 2) if values else None
-
-    def spread(values):
-        return [round(min(values), 2), round(max(values), 2)] if values else None
-
-    mine, other = middle(ours), middle(theirs)
-    worse, better = (mine, other) if unit.endswith("/s") else (other, mine)
-    print(json.dumps({
-        "what": what, "peer": peer, "ours": mine, "theirs": other, "unit": unit,
-        "ratio": round(worse / better, 1) if better and worse is not None else None,
-        "spread": {"ours": spread(ours), "theirs": spread(theirs)}, "goal": goal,
-    }), flush=True)
 
 
 class Told:

@@ -11,7 +11,8 @@ import argparse
 import pathlib
 import tempfile
 
-from start import ORIGINAL as PEERS, ROOT, RUNNER, measured, row
+from start import ORIGINAL as PEERS, ROOT, RUNNER, measured
+from rows import row
 
 LARGEST = 4 << 20
 PEER = "check-jsonschema"
@@ -48,7 +49,7 @@ def main():
                 theirs.append(measured(peer, env, folder))
 
         def both(what, at, scale, unit, goal=None):
-            row(what, [run[at] / scale for run in ours], [run[at] / scale for run in theirs], unit, goal, PEER)
+            row(what, PEER, [run[at] / scale for run in ours], [run[at] / scale for run in theirs], unit, goal)
 
         both(f"a file of 4 MiB, {count} roles, validated, wall", 0, 1000, "s", "≤ 0.5")
         both("the same, CPU", 1, 1000, "s")
